@@ -35,7 +35,7 @@ func TestExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, example := range examples(page, string(text)) {
+			for _, example := range examples(t, page, string(text)) {
 				_, warnings, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(example), nil)
 				if err != nil {
 					t.Errorf("%v in:\n%s", err, example)
@@ -49,7 +49,8 @@ func TestExamples(t *testing.T) {
 }
 
 // examples returns the Caddyfiles that a page shows: its fences, or all of it.
-func examples(page, text string) []string {
+func examples(t *testing.T, page, text string) []string {
+	t.Helper()
 	if filepath.Ext(page) != ".md" {
 		return []string{text}
 	}
@@ -57,9 +58,8 @@ func examples(page, text string) []string {
 	for _, match := range fence.FindAllStringSubmatch(text, -1) {
 		found = append(found, match[1])
 	}
-	if len(found) != strings.Count(text, "```caddyfile") {
-		// A fence that stands in a list or is never closed is not run.
-		found = append(found, "a caddyfile fence of "+page+" does not begin its line or is not closed")
+	if n := strings.Count(text, "```caddyfile"); n != len(found) {
+		t.Errorf("%d of %d caddyfile fences do not begin their line or are not closed", n-len(found), n)
 	}
 	return found
 }
