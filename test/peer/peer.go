@@ -36,15 +36,15 @@ func Path(program string) (string, error) {
 
 // Require returns where program is installed. Without it the test is skipped,
 // or fails if the environment requires all.
-func Require(t testing.TB, program string) string {
-	t.Helper()
+func Require(tb testing.TB, program string) string {
+	tb.Helper()
 	path, err := Path(program)
 	switch {
 	case err == nil:
 	case Required():
-		t.Fatal(err)
+		tb.Fatal(err)
 	default:
-		t.Skip(err)
+		tb.Skip(err)
 	}
 	return path
 }
