@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package outbound
+
+import (
+	"context"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+func init() { caddy.RegisterModule(new(Capture)) }
+
+// Capture keeps mail and shows it, and never sends it: for tests, and for
+// databases that are copies of a live one.
+type Capture struct{}
+
+// replyCaptured answers each recipient.
+var replyCaptured = &mailflow.Reply{Code: 250, Enhanced: mailflow.EnhancedCode{2, 0, 0}, Text: "captured, not sent"}
+
+// CaddyModule returns the Caddy module information.
+func (*Capture) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "mail.transports.capture", New: func() caddy.Module { return new(Capture) }}
+}
+
+// Deliver implements [mailflow.Transport].
+func (*Capture) Deliver(_ context.Context, a *mailflow.Attempt) ([]mailflow.Result, error) {
+	results := make([]mailflow.Result, 0, len(a.Delivery.Envelope.Recipients))
+	for _, r := range a.Delivery.Envelope.Recipients {
+		results = append(results, mailflow.Result{Recipient: r, State: mailflow.StateCaptured, Reply: replyCaptured})
+	}
+	return results, nil
+}
+
+// UnmarshalCaddyfile sets up t from Caddyfile tokens. Syntax:
+//
+//	via capture
+func (*Capture) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return caddyblock.Read(d, caddyblock.Options{})
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Capture)(nil)
+	_ mailflow.Transport    = (*Capture)(nil)
+)
