@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package mailapp is the Caddy app `mail`: its JSON, its block in the
+// Caddyfile, and its life.
+//
+// The app owns nothing that outlives a configuration. Provision loads the
+// guest modules, hands them [mailflow.Services], compiles the routes, and
+// checks all of it; it touches nothing outside, so `caddy validate` may run
+// beside a server. Start gives the result as an [engine.Config] to the engine,
+// which is one for the process and stays when a configuration goes; Stop takes
+// that generation away again.
+//
+// # JSON
+//
+// Keys are the names of the Caddyfile options. What has a name stands in a map
+// under it (domains, outgoing, listeners, matchers), so that the path of a
+// PATCH does not change when a neighbour comes or goes; only routes are lists,
+// since their order is their meaning. No map key holds a slash.
+//
+// # Caddyfile
+//
+// The `mail` block may stand in several pieces; they add up. A value that can
+// be had only once is refused the second time, also when the pieces are far
+// apart. See [parseMail] for the syntax.
+//
+// # Placeholders
+//
+// Names, addresses and filters take the global placeholders ({env.X},
+// {file./path}). They are replaced when the configuration is provisioned, and
+// one that has no value is refused. Secrets are the business of the modules
+// that use them.
+package mailapp
