@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"time"
+
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+// rechoose decides once more about a delivery that has no server, or whose
+// server the configuration no longer has: the route that decided it runs again
+// on the stored inputs. What fits nowhere is held.
+func (r *runner) rechoose(g *Generation, it *item) {
+	d, now := it.delivery, r.engine.now()
+	env := it.row.Envelope
+	c := &deliberation{generation: g, peer: &it.row.Peer, env: &env, msg: it.msg, now: now}
+	tx := c.transaction(d.Route, d.Envelope.Recipients, r.store)
+	if err := c.run(r.ctx, tx); err != nil {
+		if r.ctx.Err() != nil {
+			r.giveBack(it)
+			return
+		}
+		r.finish.add(g, g.conclude(it, nil, err, now), r.engine.now().Sub(now))
+		return
+	}
+	r.finish.add(g, c.rechosen(tx, it), r.engine.now().Sub(now))
+}
+
+// rechosen makes an outcome of the verdicts of tx.
+func (c *deliberation) rechosen(tx *mailflow.Transaction, it *item) *mailflow.Outcome {
+	o := &mailflow.Outcome{}
+	index := make(map[string]int)
+	var parts []*mailflow.Delivery
+	var refused []mailflow.Result
+	var moved *mailflow.Unrouted
+	for _, v := range tx.Verdicts() {
+		if u, ok := v.Action.(mailflow.Unroute); ok {
+			moved = unroute(moved, it.row.ID, v.Recipient, u.Reason, c.now)
+		}
+		key, part := c.rechosenPart(tx, it.delivery, v)
+		if part.State == mailflow.StateFailed || part.State == mailflow.StateExpired {
+			refused = append(refused, mailflow.Result{Recipient: v.Recipient, State: part.State, Reply: v.Reply})
+		}
+		i, ok := index[key]
+		if !ok {
+			i = len(parts)
+			index[key] = i
+			parts = append(parts, part)
+		}
+		parts[i].Envelope.Recipients = append(parts[i].Envelope.Recipients, v.Recipient)
+	}
+	adopt(o, parts, it.delivery.ID, c.now)
+	if moved != nil {
+		o.Unrouted = append(o.Unrouted, *moved)
+	}
+	c.generation.addReports(o, it, refused, c.now)
+	return o
+}
+
+// rechosenPart returns what v makes of d, without recipients, and what tells
+// it from the other parts.
+func (c *deliberation) rechosenPart(tx *mailflow.Transaction, d *mailflow.Delivery, v mailflow.Verdict) (string, *mailflow.Delivery) {
+	if v.Reply != nil {
+		res := mailflow.ResultOf(v.Recipient, v.Reply)
+		return v.Reply.String(), c.generation.part(d, res, nil, c.now)
+	}
+	p := d.Clone()
+	p.Envelope.Recipients = nil
+	p.Envelope.From = tx.Sender()
+	p.Header = append(c.missing(tx), tx.HeaderChanges()...)
+	p.Due, p.Reply = c.now, nil
+	switch a := v.Action.(type) {
+	case mailflow.Unroute:
+		p.State, p.Reason = mailflow.StateDropped, "moved to the unrouted box"
+	case mailflow.Drop:
+		p.State, p.Reason = mailflow.StateDropped, v.By+": "+a.Reason
+	default:
+		apply(p, a)
+		if _, known := c.generation.server(p.Server); !known && p.State == mailflow.StateQueued {
+			p.State, p.Reason = mailflow.StateHeld, "no outgoing server is named "+p.Server
+		}
+	}
+	return v.Action.Key(), p
+}
+
+// expire gives up what expired while the lane is down: no attempt tells.
+func (r *runner) expire(l *lane, now time.Time) {
+	r.mu.Lock()
+	due := l.outage != nil && !l.expiry.IsZero() && !l.expiry.After(now)
+	if due {
+		l.expiry = time.Time{}
+	}
+	r.mu.Unlock()
+	if !due {
+		return
+	}
+	claimed, err := r.store.ClaimDue(r.ctx, mailflow.Claim{
+		Destination: l.destination, DueBy: now, ExpiredOnly: true, Limit: claimBatch,
+	})
+	if err != nil {
+		return // the claim that follows meets the same error, and says so
+	}
+	for i := range claimed {
+		it := &item{delivery: &claimed[i]}
+		r.giveUp(l, it)
+	}
+	r.resyncSoon()
+}
+
+// giveUp ends a delivery that has expired.
+func (r *runner) giveUp(l *lane, it *item) {
+	g := r.engine.pin()
+	if g == nil {
+		r.giveBack(it)
+		return
+	}
+	defer r.engine.unpin(g)
+	defer it.close()
+	if err := it.load(r.ctx, r.store); err != nil {
+		r.unreadable(g, l, it, err)
+		return
+	}
+	why := it.delivery.Reply
+	if why == nil {
+		why = &mailflow.Reply{Code: 451, Enhanced: mailflow.EnhancedCode{4, 4, 1}, Text: "The destination cannot be reached"}
+	}
+	results := make([]mailflow.Result, len(it.delivery.Envelope.Recipients))
+	for i, rcpt := range it.delivery.Envelope.Recipients {
+		results[i] = mailflow.Result{Recipient: rcpt, State: mailflow.StateDeferred, Reply: why}
+	}
+	r.finish.add(g, g.conclude(it, results, nil, r.engine.now()), 0)
+}
