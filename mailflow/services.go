@@ -146,3 +146,14 @@ func (ds Domains) Of(rcpts []Recipient, author Address, peer *Peer) string {
 	}
 	return ""
 }
+
+// Daemon returns the address that reports about a message of that domain are
+// from: its first bounce address, so that a server that may send for the
+// domain may send the report; without one the null address.
+func (ds Domains) Daemon(name string) Address {
+	d := ds.Find(name)
+	if d == nil || len(d.Bounce) == 0 {
+		return Address{}
+	}
+	return d.Bounce[0]
+}

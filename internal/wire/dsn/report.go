@@ -37,6 +37,8 @@ type Report struct {
 	MessageID string
 	// Hostname is the gateway's own name.
 	Hostname string
+	// From is the author; null for MAILER-DAEMON at the host name.
+	From mailflow.Address
 	// At is when the notification is made.
 	At time.Time
 
@@ -93,7 +95,7 @@ func Build(r Report) []byte {
 	bound := boundary(r.MessageID, quoted)
 
 	w.field("Date", r.At.Format(dateFormat))
-	w.field("From", "Mail Delivery System <MAILER-DAEMON@"+token(r.Hostname, "localhost")+">")
+	w.field("From", "Mail Delivery System <"+author(&r)+">")
 	w.field("To", r.To.Path())
 	w.field("Subject", subject(&r))
 	w.field("Message-Id", messageID(r.MessageID))
@@ -129,6 +131,14 @@ func Build(r Report) []byte {
 	original(w, quoted, whole)
 	w.line("--" + bound + "--")
 	return w.b.Bytes()
+}
+
+// author returns the address that the notification is from.
+func author(r *Report) string {
+	if !r.From.IsNull() {
+		return r.From.String()
+	}
+	return "MAILER-DAEMON@" + token(r.Hostname, "localhost")
 }
 
 // explain writes the part for people.
