@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mailapp
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/mailcaddy/mailcaddy/internal/engine"
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+// The words for how the gateway is.
+const (
+	statusOK = "ok"
+	// statusDegraded: mail is taken, and some waits for a server that cannot
+	// be reached.
+	statusDegraded = "degraded"
+	// statusFailing: mail is not taken.
+	statusFailing = "failing"
+)
+
+// healthReport is the answer of /mail/health.
+type healthReport struct {
+	Status string `json:"status"`
+	// Error says why mail is not taken.
+	Error string `json:"error,omitempty"`
+
+	// The same as in [engine.Status].
+	Listeners   []engine.DoorStatus    `json:"listeners"`
+	Generations int                    `json:"generations"`
+	Queue       map[mailflow.State]int `json:"queue"`
+	Down        []string               `json:"down"`
+}
+
+// health answers GET /mail/health.
+func (a *Admin) health(w http.ResponseWriter, r *http.Request) error {
+	h, err := a.report(r.Context())
+	if err != nil {
+		h.Status, h.Error = statusFailing, err.Error()
+		return reply(w, http.StatusServiceUnavailable, h)
+	}
+	return reply(w, http.StatusOK, h)
+}
+
+// report returns what the gateway does now; the error is why mail is not
+// taken.
+func (a *Admin) report(ctx context.Context) (*healthReport, error) {
+	h := &healthReport{Status: statusOK, Listeners: []engine.DoorStatus{}, Queue: map[mailflow.State]int{}, Down: []string{}}
+	op, err := a.live()
+	if err != nil {
+		return h, err
+	}
+	s, err := op.Status(ctx)
+	if err != nil {
+		return h, err
+	}
+	h.Generations, h.Queue = s.Generations, s.Queue
+	h.Listeners = append(h.Listeners, s.Doors...)
+	if h.Down = append(h.Down, s.Down...); len(h.Down) > 0 {
+		h.Status = statusDegraded
+	}
+	return h, op.Ready(ctx)
+}
+
+// ready answers GET /mail/ready.
+func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
+	op, err := a.live()
+	if err == nil {
+		err = op.Ready(r.Context())
+	}
+	if err != nil {
+		return reply(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "error": err.Error()})
+	}
+	return reply(w, http.StatusOK, map[string]any{"ready": true})
+}
+
+// testTimeout bounds the test of an outgoing server: a few look-ups, and the
+// greeting delay of a suspicious server.
+const testTimeout = 90 * time.Second
+
+// testOutgoing answers POST /mail/outgoing/NAME/test with a
+// [mailflow.TestReport], also when the test failed.
+func (a *Admin) testOutgoing(w http.ResponseWriter, r *http.Request) error {
+	args, err := arguments(w, r, "from", "rcpt")
+	if err != nil {
+		return err
+	}
+	var from, rcpt mailflow.Address
+	for _, arg := range []struct {
+		name string
+		to   *mailflow.Address
+	}{{"from", &from}, {"rcpt", &rcpt}} {
+		if *arg.to, err = mailflow.ParseAddress(args[arg.name]); err != nil {
+			return apiError(http.StatusBadRequest, "%s %q: %w", arg.name, args[arg.name], err)
+		}
+	}
+	op, err := a.live()
+	if err != nil {
+		return refusal(err)
+	}
+	// The admin server's read timeout would end the request's own context.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), testTimeout)
+	defer cancel()
+	report, err := op.Test(ctx, r.PathValue("name"), from, rcpt)
+	if err != nil {
+		return refusal(err)
+	}
+	return reply(w, http.StatusOK, report)
+}
