@@ -134,11 +134,11 @@ func (a *App) Stop() error {
 	if a.generation == nil {
 		return nil
 	}
-	exiting := caddy.Exiting()
-	a.generation.Retire(exiting)
-	if exiting {
+	if caddy.Exiting() {
+		a.generation.Drain()
 		return releaseEngine()
 	}
+	a.generation.Retire()
 	// The engine is let go of only when it has nothing left to do, so that a
 	// configuration that comes meanwhile finds the same one.
 	go func() {
