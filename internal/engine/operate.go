@@ -22,7 +22,8 @@ func (e *Engine) Store() (mailflow.Store, error) {
 	return g.store.Store, nil
 }
 
-// Act does what an operator ordered with a delivery, and wakes its lane.
+// Act does what an operator ordered with a delivery. What is to be tried again
+// is tried at once.
 func (e *Engine) Act(ctx context.Context, id string, act mailflow.QueueAct) error {
 	g := e.newest()
 	if g == nil {
@@ -34,7 +35,9 @@ func (e *Engine) Act(ctx context.Context, id string, act mailflow.QueueAct) erro
 	if err := g.store.Act(ctx, id, act); err != nil {
 		return err
 	}
-	g.store.runner.wakeAll()
+	if act.Kind == mailflow.ActRetry || act.Kind == mailflow.ActRelease {
+		g.store.runner.nudge()
+	}
 	return nil
 }
 

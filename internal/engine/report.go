@@ -63,7 +63,7 @@ func (g *Generation) makeReport(it *item, about []dsn.Recipient, now time.Time) 
 	report := dsn.Report{
 		MessageID: g.mintID(id), Hostname: g.config.Hostname, At: now,
 		From: g.config.Domains.Daemon(it.delivery.Domain),
-		To: to, Message: it.msg, Arrival: it.row.Received,
+		To:   to, Message: it.msg, Arrival: it.row.Received,
 		EnvelopeID: it.row.Envelope.EnvelopeID, Return: it.row.Envelope.Return,
 		Recipients: about,
 	}

@@ -184,8 +184,24 @@ func (r *runner) resync() {
 		} else {
 			l.chill()
 		}
+	}
+	for _, l := range r.lanes {
 		r.pump(l)
 	}
+}
+
+// nudge has every lane tried at once, also those that are down: an operator
+// who orders a retry does not want to wait for a probe.
+func (r *runner) nudge() {
+	now := r.engine.now()
+	r.mu.Lock()
+	for _, l := range r.lanes {
+		if l.outage != nil {
+			l.outage.probe = now
+		}
+	}
+	r.mu.Unlock()
+	r.wakeAll()
 }
 
 // reserve claims for the runner those deliveries of d that it can make from
