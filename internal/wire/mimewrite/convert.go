@@ -24,7 +24,7 @@ type converter struct {
 
 	held []byte // the last CR, LF or CRLF of a leaf: the boundary's, perhaps
 	enc  io.WriteCloser
-	col  int // column of a requoted leaf
+	col  int // column of a requoted leaf or a gap
 }
 
 func (c *converter) head(e *entity, raw []byte) error {
@@ -64,6 +64,7 @@ func (c *converter) text(_ *entity, b []byte) error {
 }
 
 func (c *converter) end(_ *entity, cut bool) error {
+	c.col = 0
 	if c.now.enc != quoted && c.now.enc != base64ed {
 		return nil
 	}
@@ -83,9 +84,19 @@ func (c *converter) end(_ *entity, cut bool) error {
 	return err
 }
 
-// gap writes what no reader shows; bytes outside ASCII have no meaning there.
+// gap writes what no reader shows: bytes outside ASCII have no meaning there,
+// and a line that is too long may be broken. The blank keeps what follows from
+// being a boundary.
 func (c *converter) gap(b []byte) error {
 	for _, x := range b {
+		if c.col++; x == '\n' {
+			c.col = 0
+		} else if c.col > maxLine-1 {
+			c.col = 2
+			if _, err := c.out.WriteString("\r\n "); err != nil {
+				return err
+			}
+		}
 		if x >= 0x80 {
 			x = '?'
 		}
@@ -176,7 +187,7 @@ func (c *converter) withEncoding(e *entity, raw []byte, name string) []byte {
 	if e.top && b.index("MIME-Version") < 0 {
 		b.fields = append(b.fields, mailflow.Field{Raw: []byte("MIME-Version: 1.0\r\n")})
 	}
-	if e.top && e.kind == leaf && b.index("Content-Type") < 0 {
+	if e.top && e.kind == leafKind && b.index("Content-Type") < 0 {
 		charset := "unknown-8bit"
 		if c.now.utf8 {
 			charset = "utf-8"

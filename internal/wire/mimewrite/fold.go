@@ -3,8 +3,7 @@
 package mimewrite
 
 import (
-	"encoding/base64"
-	"mime"
+	"fmt"
 	"net/mail"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func makeField(name, value string, mode charset) []byte {
 		value = encode(name, value)
 	}
 	if longestWord(value) > maxLine-len(name)-2 && !hasAddresses(name) {
-		value = encodeLong(value)
+		value = encodeAll(name, value)
 	}
 	return []byte(fold(name+": "+value, len(name)+2) + "\r\n")
 }
@@ -85,7 +84,7 @@ func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 // address field these stand only in display names.
 func encode(name, value string) string {
 	if !hasAddresses(name) {
-		return mime.QEncoding.Encode("utf-8", strings.ToValidUTF8(value, "\uFFFD"))
+		return encodeAll(name, value)
 	}
 	list, err := mail.ParseAddressList(value)
 	if err != nil {
@@ -102,20 +101,42 @@ func encode(name, value string) string {
 	return strings.Join(texts, ", ")
 }
 
-// encodeLong returns value, in which a word is too long for a line, as encoded
-// words.
-func encodeLong(value string) string {
-	const chunk = 42 // bytes that fit an encoded word of 75 in base64
-	var words []string
-	for value != "" {
-		n := min(chunk, len(value))
-		for n < len(value) && n > 1 && !utf8.RuneStart(value[n]) {
-			n--
+// maxEncodedWord is the longest encoded word (RFC 2047 section 2).
+const maxEncodedWord = 75
+
+// encodeAll returns value as encoded words throughout, the first of them short
+// enough to stand behind the name.
+func encodeAll(name, value string) string {
+	const open, end = "=?utf-8?q?", "?="
+	var b strings.Builder
+	b.WriteString(open)
+	room := max(maxEncodedWord-len(name)-2, len(open)+len(end)+12) - len(open) - len(end)
+	for _, r := range value {
+		letter := quoteRune(r)
+		if len(letter) > room {
+			b.WriteString(end + " " + open)
+			room = maxEncodedWord - len(open) - len(end)
 		}
-		words = append(words, "=?utf-8?b?"+base64.StdEncoding.EncodeToString([]byte(value[:n]))+"?=")
-		value = value[n:]
+		b.WriteString(letter)
+		room -= len(letter)
 	}
-	return strings.Join(words, " ")
+	b.WriteString(end)
+	return b.String()
+}
+
+// quoteRune returns r in the Q encoding (RFC 2047 section 4.2).
+func quoteRune(r rune) string {
+	switch {
+	case r == ' ':
+		return "_"
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return string(r)
+	}
+	var b strings.Builder
+	for _, c := range []byte(string(r)) {
+		fmt.Fprintf(&b, "=%02X", c)
+	}
+	return b.String()
 }
 
 // addressFields have address lists as values: there an encoded word stands

@@ -90,7 +90,7 @@ func (p *planner) head(e *entity, raw []byte) error {
 	if n.retitle && (e.sealed || e.message) || !isASCII(e.boundary) {
 		return ErrSealed
 	}
-	if e.kind != leaf && e.eightBitCTE && !e.sealed {
+	if e.kind != leafKind && e.eightBitCTE && !e.sealed {
 		n.enc = composite
 	}
 	p.parts = append(p.parts, n)

@@ -32,9 +32,9 @@ type visitor interface {
 type kind int
 
 const (
-	leaf kind = iota
-	multipart
-	message
+	leafKind kind = iota
+	multipartKind
+	messageKind
 )
 
 // entity is a message or one of its parts.
@@ -149,17 +149,17 @@ func (w *walk) entity(e *entity, def string) (delimiter, error) {
 		return atEnd, err
 	}
 	if d != nil {
-		if e.kind == leaf {
+		if e.kind == leafKind {
 			err = w.v.end(e, true)
 		}
 		return *d, err
 	}
 	switch e.kind {
-	case multipart:
+	case multipartKind:
 		return w.multipart(e)
-	case message:
+	case messageKind:
 		return w.entity(&entity{depth: e.depth + 1, sealed: e.sealed, message: true, top: true}, "text/plain")
-	case leaf:
+	case leafKind:
 	}
 	end, err := w.each(func(b []byte) error { return w.v.text(e, b) })
 	if err != nil {
@@ -249,11 +249,11 @@ func (e *entity) read(raw []byte, def string) {
 	switch {
 	case e.quoted || e.base64:
 	case strings.HasPrefix(typ, "multipart/") && boundary != "":
-		e.kind, e.boundary = multipart, strings.TrimRight(boundary, " \t")
+		e.kind, e.boundary = multipartKind, strings.TrimRight(boundary, " \t")
 		e.digest = typ == "multipart/digest"
 		e.seals = typ == "multipart/signed"
 	case typ == "message/rfc822":
-		e.kind = message
+		e.kind = messageKind
 	}
 }
 
