@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package smtpguard
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+func permanent(code int, e mailflow.EnhancedCode, text string) *mailflow.Reply {
+	return &mailflow.Reply{Code: code, Enhanced: e, Text: text}
+}
+
+// The guard's own replies.
+var (
+	replySyntax         = permanent(501, mailflow.EnhancedCode{5, 5, 2}, "Syntax error")
+	replyUnknown        = permanent(500, mailflow.EnhancedCode{5, 5, 2}, "Command not recognized")
+	replyLineLong       = permanent(500, mailflow.EnhancedCode{5, 5, 6}, "Line too long")
+	replyNotImplemented = permanent(502, mailflow.EnhancedCode{5, 5, 1}, "Command not implemented")
+	replySequence       = permanent(503, mailflow.EnhancedCode{5, 5, 1}, "Bad sequence of commands")
+	replyArguments      = permanent(501, mailflow.EnhancedCode{5, 5, 4}, "Syntax error in arguments")
+	replyParameters     = permanent(501, mailflow.EnhancedCode{5, 5, 4}, "Syntax error in parameters")
+	replyHello          = permanent(501, mailflow.EnhancedCode{5, 5, 4}, "Give the name of your host")
+	replySender         = permanent(501, mailflow.EnhancedCode{5, 1, 7}, "Malformed sender address")
+	replyRecipient      = permanent(501, mailflow.EnhancedCode{5, 1, 3}, "Malformed recipient address")
+	replyNeedsUTF8      = permanent(553, mailflow.EnhancedCode{5, 6, 7}, "Address needs SMTPUTF8")
+	replyNoTLS          = permanent(502, mailflow.EnhancedCode{5, 5, 1}, "STARTTLS not available")
+	replyBase64         = permanent(501, mailflow.EnhancedCode{5, 5, 2}, "Malformed login")
+	replyBadLogin       = permanent(535, mailflow.EnhancedCode{5, 7, 8}, "Authentication credentials invalid")
+	replyNoAuth         = permanent(503, mailflow.EnhancedCode{5, 5, 1}, "AUTH not available")
+	replyMechanism      = permanent(504, mailflow.EnhancedCode{5, 5, 4}, "Mechanism not available")
+	replyTimeout        = permanent(421, mailflow.EnhancedCode{4, 4, 2}, "Timeout, closing connection")
+	replyTooManyErrors  = permanent(421, mailflow.EnhancedCode{4, 7, 0}, "Too many errors, closing connection")
+	replyTooMuchTalk    = permanent(421, mailflow.EnhancedCode{4, 7, 0}, "Too many commands without a mail, closing connection")
+	replyPanic          = permanent(421, mailflow.EnhancedCode{4, 3, 0}, "Local error, closing connection")
+	replySenderOK       = permanent(250, mailflow.EnhancedCode{2, 1, 0}, "Sender OK")
+	replyRecipientOK    = permanent(250, mailflow.EnhancedCode{2, 1, 5}, "Recipient OK")
+	replyReset          = permanent(250, mailflow.EnhancedCode{2, 0, 0}, "Reset")
+	replyNothing        = permanent(250, mailflow.EnhancedCode{2, 0, 0}, "OK")
+	replyReadyTLS       = permanent(220, mailflow.EnhancedCode{2, 0, 0}, "Ready to start TLS")
+	replyLoggedIn       = permanent(235, mailflow.EnhancedCode{2, 7, 0}, "Authentication succeeded")
+	replyParamUnknown   = permanent(555, mailflow.EnhancedCode{5, 5, 4}, "Parameter not recognized or not implemented")
+)
+
+// replyFault returns the reply to a command with a fault.
+func replyFault(f fault) *mailflow.Reply {
+	return permanent(500, mailflow.EnhancedCode{5, 5, 2}, "Command has "+string(f)+", closing connection")
+}
+
+// replyContent returns the reply to content with a fault.
+func replyContent(f fault) *mailflow.Reply {
+	return permanent(550, mailflow.EnhancedCode{5, 6, 0}, "Message has "+string(f)+", see RFC 5321 section 2.3.8")
+}
+
+// fromServer takes a piece of what go-smtp writes.
+func (c *conn) fromServer(p []byte) {
+	c.partial = append(c.partial, p...)
+	for {
+		line, rest, ok := bytes.Cut(c.partial, []byte("\n"))
+		if !ok {
+			return
+		}
+		text := strings.TrimSuffix(string(line), "\r")
+		if c.partial = rest; len(rest) == 0 {
+			c.partial = nil
+		}
+		c.lines = append(c.lines, text)
+		if len(text) < 4 || text[3] != '-' {
+			lines := c.lines
+			c.lines = nil
+			c.replied(lines)
+		}
+	}
+}
+
+// replied takes a whole reply of go-smtp, and says it or what holds instead.
+func (c *conn) replied(lines []string) {
+	r := parseReply(lines[len(lines)-1])
+	st := &c.state
+	answer := st.answer
+	st.answer = nil
+	st.inAuth = r.Code == 334
+	switch {
+	case st.silent:
+		st.silent = false
+	case !st.greeted:
+		c.greet()
+	case st.hush:
+		st.hush = false
+	case len(answer) > 0:
+		for _, a := range answer {
+			c.reply(a)
+		}
+	case r.Code == 354:
+		c.goAhead(lines)
+	case st.chunk != nil:
+		c.refuseChunk(mend("BDAT", r))
+	case r.Code == 250 && (st.verb == "EHLO" || st.verb == "HELO"):
+		c.welcome(lines)
+	case r.Code == 334:
+		c.raw(lines[0])
+	default:
+		c.reply(mend(st.verb, r))
+	}
+}
+
+// goAhead lets the content come. go-smtp is told that it is empty.
+func (c *conn) goAhead(lines []string) {
+	if c.state.chunk == nil {
+		c.raw(lines[0])
+	}
+	c.pending = []byte(".\r\n")
+}
+
+// refuseChunk reads away a chunk that is not wanted, then says why.
+func (c *conn) refuseChunk(r *mailflow.Reply) {
+	ch := c.state.chunk
+	c.state.chunk = nil
+	c.stage(c.timeouts().Content)
+	if err := c.skip(ch.left); err != nil {
+		c.readFailed(err)
+		return
+	}
+	c.reply(r)
+}
+
+// greet opens the session: TLS first where it is implicit, then the greeting.
+func (c *conn) greet() {
+	c.state.greeted = true
+	if c.server.options.Implicit {
+		if err := c.handshake(); err != nil {
+			c.closing = true
+			return
+		}
+	}
+	if c.draining.Load() {
+		c.reply(mailflow.ReplyShuttingDown)
+		return
+	}
+	c.raw("220 " + c.server.options.Hostname + " ESMTP ready")
+	// The greeting leaves at once, not with the first read: go-smtp may be slow
+	// to begin, and the peer waits.
+	_ = c.flush() // an error ends the session at the next read
+}
+
+// welcome is the reply to EHLO and HELO. go-smtp greets with the peer's name
+// where its own belongs (RFC 5321 section 4.1.1.1).
+func (c *conn) welcome(lines []string) {
+	hello := c.server.options.Hostname + " greets you"
+	if c.state.verb == "HELO" {
+		c.raw("250 " + hello)
+		return
+	}
+	words := []string{hello}
+	for _, l := range lines[1:] {
+		word := l[4:]
+		if word == "SIZE" {
+			word += " " + strconv.FormatInt(c.maxSize(), 10)
+		}
+		words = append(words, word)
+	}
+	if c.client.TLS == nil && !c.server.options.Implicit && c.server.options.TLS() != nil {
+		words = append(words, "STARTTLS")
+	}
+	for i, w := range words {
+		sep := "-"
+		if i == len(words)-1 {
+			sep = " "
+		}
+		c.raw("250" + sep + w)
+	}
+}
+
+// mend gives a reply of go-smtp the code that RFC 5321 has for it.
+func mend(verb string, r *mailflow.Reply) *mailflow.Reply {
+	seq := mailflow.EnhancedCode{5, 5, 1}
+	switch {
+	case r.Code == 502 && r.Enhanced == seq:
+		return replySequence
+	case verb == "RSET" && r.Code == 250:
+		return replyReset
+	case verb == "NOOP" && r.Code == 250:
+		return replyNothing
+	case verb == "MAIL" && r.Code == 250:
+		return replySenderOK
+	case verb == "RCPT" && r.Code == 250:
+		return replyRecipientOK
+	case (verb == "MAIL" || verb == "RCPT") && (r.Code == 500 || r.Code == 504) && r.Enhanced[1] == 5:
+		return replyParamUnknown
+	case verb == "AUTH" && r.Code == 235:
+		return replyLoggedIn
+	case verb == "AUTH" && r.Text == "Invalid base64 data":
+		return replyBase64
+	case r.Code == 421 && r.Text == "Internal server error":
+		return replyPanic
+	}
+	return r
+}
+
+// parseReply reads a line of go-smtp's.
+func parseReply(line string) *mailflow.Reply {
+	r := &mailflow.Reply{}
+	if len(line) < 4 {
+		return mailflow.ReplyTryLater
+	}
+	r.Code, _ = strconv.Atoi(line[:3]) // go-smtp writes numbers
+	r.Text = line[4:]
+	word, rest, _ := strings.Cut(r.Text, " ")
+	parts := strings.Split(word, ".")
+	if len(parts) != 3 {
+		return r
+	}
+	for i, p := range parts {
+		n, err := strconv.Atoi(p)
+		if err != nil {
+			return r
+		}
+		r.Enhanced[i] = n
+	}
+	r.Text = rest
+	return r
+}
+
+// raw queues a line of a reply as it stands.
+func (c *conn) raw(line string) {
+	c.out = append(append(c.out, line...), '\r', '\n')
+	if len(c.out) >= maxOut {
+		_ = c.flush() // an error ends the session at the next read
+	}
+}
+
+// emit queues a reply, uncounted; a 421 ends the session.
+func (c *conn) emit(r *mailflow.Reply) {
+	c.raw(format(r))
+	if r.Code == 421 {
+		c.closing, c.lingering = true, true
+	}
+}
+
+// format returns r as one line of printable ASCII.
+func format(r *mailflow.Reply) string {
+	shown := *r
+	shown.Text = strings.Map(func(ch rune) rune {
+		if ch < ' ' {
+			return ' '
+		}
+		if ch >= 0x7f {
+			return '?'
+		}
+		return ch
+	}, shown.Text)
+	if len(shown.Text) > maxReplyText {
+		shown.Text = shown.Text[:maxReplyText]
+	}
+	if shown.Text == "" {
+		shown.Text = "-"
+	}
+	return shown.String()
+}
