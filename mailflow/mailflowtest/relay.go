@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 )
@@ -67,19 +66,19 @@ type RelayMessage struct {
 
 // Start listens until the test ends and returns the address, "127.0.0.1:PORT"
 // or the path of the socket.
-func (r *Relay) Start(t testing.TB) string {
-	t.Helper()
+func (r *Relay) Start(tb testing.TB) string {
+	tb.Helper()
 	network, address := "tcp", "127.0.0.1:0"
 	if r.Unix != "" {
 		network, address = "unix", r.Unix
 	}
-	ln, err := new(net.ListenConfig).Listen(t.Context(), network, address)
+	ln, err := new(net.ListenConfig).Listen(tb.Context(), network, address)
 	if err != nil {
-		t.Fatalf("starting the relay: %v", err)
+		tb.Fatalf("starting the relay: %v", err)
 	}
 	r.ln, r.stopped = ln, make(chan struct{})
 	r.sessions.Go(r.accept)
-	t.Cleanup(r.Stop)
+	tb.Cleanup(r.Stop)
 	return ln.Addr().String()
 }
 
@@ -167,20 +166,4 @@ func (r *Relay) take(m RelayMessage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.messages = append(r.messages, m)
-}
-
-// offers returns the lines of the EHLO reply behind the first.
-func (r *Relay) offers(protected bool) []string {
-	lines := r.Offers
-	if lines == nil {
-		lines = RelayOffers
-	}
-	lines = slices.Clone(lines)
-	if r.TLS != nil && !protected {
-		lines = append(lines, "STARTTLS")
-	}
-	if r.Users != nil && !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "AUTH") }) {
-		lines = append(lines, "AUTH PLAIN LOGIN")
-	}
-	return lines
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -121,10 +122,25 @@ func (s *relaySession) command(line string) {
 	}
 }
 
+// offers returns the lines of the EHLO reply behind the first.
+func (s *relaySession) offers() []string {
+	lines := slices.Clone(s.relay.Offers)
+	if s.relay.Offers == nil {
+		lines = slices.Clone(RelayOffers)
+	}
+	if s.relay.TLS != nil && !s.protected {
+		lines = append(lines, "STARTTLS")
+	}
+	if s.relay.Users != nil && !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "AUTH") }) {
+		lines = append(lines, "AUTH PLAIN LOGIN")
+	}
+	return lines
+}
+
 func (s *relaySession) hello(verb, line string) {
 	lines := []string{"relay.example"}
 	if verb != "HELO" {
-		lines = append(lines, s.relay.offers(s.protected)...)
+		lines = append(lines, s.offers()...)
 	}
 	for i := range lines {
 		lines[i] = "250-" + lines[i]

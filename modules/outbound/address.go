@@ -39,8 +39,8 @@ func parseAddress(s string) (address, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return address{host: ip.String(), port: port}, nil
 	}
-	if strings.HasPrefix(host, "[") {
-		return address{}, fmt.Errorf("server address %q: %w", s, errAddress)
+	if strings.HasPrefix(s, "[") {
+		return address{}, fmt.Errorf("server address %q: brackets are for IPv6 addresses: %w", s, errAddress)
 	}
 	name, err := mailflow.NormalizeDomain(host)
 	if err != nil {

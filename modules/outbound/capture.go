@@ -18,9 +18,6 @@ func init() { caddy.RegisterModule(new(Capture)) }
 // databases that are copies of a live one.
 type Capture struct{}
 
-// replyCaptured answers each recipient.
-var replyCaptured = &mailflow.Reply{Code: 250, Enhanced: mailflow.EnhancedCode{2, 0, 0}, Text: "captured, not sent"}
-
 // CaddyModule returns the Caddy module information.
 func (*Capture) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "mail.transports.capture", New: func() caddy.Module { return new(Capture) }}
@@ -28,9 +25,10 @@ func (*Capture) CaddyModule() caddy.ModuleInfo {
 
 // Deliver implements [mailflow.Transport].
 func (*Capture) Deliver(_ context.Context, a *mailflow.Attempt) ([]mailflow.Result, error) {
+	reply := &mailflow.Reply{Code: 250, Enhanced: mailflow.EnhancedCode{2, 0, 0}, Text: "captured, not sent"}
 	results := make([]mailflow.Result, 0, len(a.Delivery.Envelope.Recipients))
 	for _, r := range a.Delivery.Envelope.Recipients {
-		results = append(results, mailflow.Result{Recipient: r, State: mailflow.StateCaptured, Reply: replyCaptured})
+		results = append(results, mailflow.Result{Recipient: r, State: mailflow.StateCaptured, Reply: reply})
 	}
 	return results, nil
 }

@@ -54,7 +54,7 @@ func hintTLS(err error) string {
 	var name x509.HostnameError
 	var authority x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
-	var clear tls.RecordHeaderError
+	var noTLS tls.RecordHeaderError
 	switch {
 	case errors.As(err, &name):
 		names := strings.Join(name.Certificate.DNSNames, ", ")
@@ -63,7 +63,7 @@ func hintTLS(err error) string {
 		return "This machine does not trust who signed the certificate: add that authority to the system's trust store."
 	case errors.As(err, &invalid):
 		return "The server has to renew or correct its certificate; check also this machine's clock."
-	case errors.As(err, &clear):
+	case errors.As(err, &noTLS):
 		return "The server does not begin with TLS there: write `tls starttls`, or use port 465."
 	case errors.Is(err, smtprelay.ErrNoSTARTTLS):
 		return "Use a port with TLS (587, or 465 with `tls implicit`). Only where all that passes may be read by others: `tls off`."

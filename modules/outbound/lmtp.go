@@ -14,8 +14,8 @@ import (
 
 func init() { caddy.RegisterModule(new(LMTP)) }
 
-// LMTP hands mail to a local delivery agent by LMTP (RFC 2033), which answers for
-// each recipient: Dovecot, Cyrus, or another mail store.
+// LMTP hands mail to a local delivery agent by LMTP (RFC 2033), which answers
+// for each recipient: Dovecot, Cyrus, or another mail store.
 type LMTP struct {
 	NextHop
 }
@@ -30,18 +30,6 @@ func (t *LMTP) Provision(caddy.Context) error {
 	t.setUp(smtprelay.LMTP)
 	return nil
 }
-
-// Validate checks t.
-func (t *LMTP) Validate() error { return t.validate() }
-
-// UnmarshalCaddyfile sets up t from Caddyfile tokens. Syntax:
-//
-//	via lmtp <address> {
-//	    tls     starttls|implicit|off
-//	    auth    plain|login <user> <password>
-//	    timeout <duration>
-//	}
-func (t *LMTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return t.unmarshal(d) }
 
 // Interface guards
 var (

@@ -106,9 +106,9 @@ func (h *NextHop) setUp(protocol smtprelay.Protocol) {
 	}
 }
 
-// validate checks h as far as it can be known before placeholders are
+// Validate checks h as far as it can be known before placeholders are
 // replaced.
-func (h *NextHop) validate() error {
+func (h *NextHop) Validate() error {
 	if h.Address == "" {
 		return fmt.Errorf("no server address: %w", errAddress)
 	}
@@ -199,7 +199,7 @@ func (h *NextHop) protect(cfg *smtprelay.Config, a address) {
 		cfg.TLS = smtprelay.TLSImplicit
 	case h.TLS == "" && a.loopback():
 		cfg.TLS = smtprelay.TLSOptional
-		cfg.TLSConfig.InsecureSkipVerify = true //nolint:gosec // clear text would do here too, see the field
+		cfg.TLSConfig.InsecureSkipVerify = true // clear text would do here too
 	default:
 		cfg.TLS = smtprelay.TLSRequired
 	}
@@ -247,14 +247,14 @@ func (h *NextHop) Test(ctx context.Context, from, rcpt mailflow.Address) mailflo
 // Close closes the idle connections.
 func (h *NextHop) Close() error { return h.pool.Close() }
 
-// unmarshal reads the block of a transport. Syntax:
+// UnmarshalCaddyfile sets up h from Caddyfile tokens. Syntax:
 //
-//	<address> {
+//	via smtp|lmtp <address> {
 //	    tls     starttls|implicit|off
 //	    auth    plain|login <user> <password>
 //	    timeout <duration>
 //	}
-func (h *NextHop) unmarshal(d *caddyfile.Dispenser) error {
+func (h *NextHop) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return caddyblock.Block{
 		Args: caddyblock.Words(&h.Address),
 		Options: caddyblock.Options{
@@ -280,6 +280,8 @@ func (h *NextHop) unmarshalAuth(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
+	_ caddy.Validator       = (*NextHop)(nil)
+	_ caddyfile.Unmarshaler = (*NextHop)(nil)
 	_ mailflow.Tester       = (*NextHop)(nil)
 	_ mailflow.ServicesUser = (*NextHop)(nil)
 )

@@ -14,8 +14,8 @@ import (
 
 func init() { caddy.RegisterModule(new(SMTP)) }
 
-// SMTP hands mail to a relay by SMTP (RFC 5321): a provider's submission server, a smart host
-// or the mail server of the house.
+// SMTP hands mail to a relay by SMTP (RFC 5321): a provider's submission
+// server, a smart host or the mail server of the house.
 type SMTP struct {
 	NextHop
 }
@@ -30,18 +30,6 @@ func (t *SMTP) Provision(caddy.Context) error {
 	t.setUp(smtprelay.SMTP)
 	return nil
 }
-
-// Validate checks t.
-func (t *SMTP) Validate() error { return t.validate() }
-
-// UnmarshalCaddyfile sets up t from Caddyfile tokens. Syntax:
-//
-//	via smtp <address> {
-//	    tls     starttls|implicit|off
-//	    auth    plain|login <user> <password>
-//	    timeout <duration>
-//	}
-func (t *SMTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return t.unmarshal(d) }
 
 // Interface guards
 var (

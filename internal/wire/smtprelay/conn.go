@@ -148,7 +148,7 @@ func (c *Conn) reset() error {
 		return fmt.Errorf("resetting the connection: %w", err)
 	case rep.code/100 != 2:
 		c.dead = true
-		return fmt.Errorf("resetting the connection: %s", rep.public())
+		return fmt.Errorf("resetting the connection: %s", rep.public().String())
 	}
 	c.dirty = false
 	return nil

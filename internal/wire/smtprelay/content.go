@@ -44,7 +44,7 @@ func (t *transaction) content(ctx context.Context) error {
 	var reading *contentError
 	switch {
 	case errors.Is(err, errLineEnd):
-		return lineEndReply.Because(err)
+		return errLineEndReply.Because(err)
 	case errors.As(err, &reading):
 		return fmt.Errorf("reading the content: %w", reading.err)
 	}
@@ -58,8 +58,8 @@ func (t *transaction) content(ctx context.Context) error {
 	return t.lost("sending the content", err)
 }
 
-// lineEndReply answers content that cannot be sent safely.
-var lineEndReply = &mailflow.Reply{
+// errLineEndReply answers content that cannot be sent safely.
+var errLineEndReply = &mailflow.Reply{
 	Code: 554, Enhanced: mailflow.EnhancedCode{5, 6, 0}, Text: "Message has a bare CR or LF",
 }
 
@@ -86,7 +86,7 @@ func (t *transaction) send(ctx context.Context) error {
 		b.out.Reset(nil)
 		blocks.Put(b)
 	}()
-	dots := dotWriter{w: b.out}
+	dots := newDotWriter(b.out)
 	for {
 		n, err := body.Read(b.in)
 		if _, err := dots.Write(b.in[:n]); err != nil {
@@ -131,7 +131,7 @@ func (t *transaction) final() error {
 func (t *transaction) outcome() (*mailflow.Reply, error) {
 	rep, err := t.c.read(t.c.cfg.Timeouts.Final)
 	if err == nil && rep.code/100 == 3 {
-		err = fmt.Errorf("%w: %s", errGarbage, rep.public())
+		err = fmt.Errorf("%w: %s", errGarbage, rep.public().String())
 	}
 	if err != nil {
 		return nil, t.lost("waiting for the reply to the content", fmt.Errorf("%w: %w", ErrOutcomeUnknown, err))

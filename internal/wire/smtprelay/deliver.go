@@ -65,6 +65,9 @@ type transaction struct {
 	a       *mailflow.Attempt
 	results []mailflow.Result
 	open    []int // accepted recipients that wait for the content
+
+	answered bool            // MAIL has its reply
+	refused  *mailflow.Reply // that reply, if it is no 2xx
 }
 
 // settle notes the reply r for recipient i.
@@ -83,7 +86,7 @@ func (t *transaction) end(err error) ([]mailflow.Result, error) {
 	}
 	var r *mailflow.Reply
 	if !errors.As(err, &r) {
-		r = lostReply.Because(err)
+		r = errLost.Because(err)
 	}
 	for i, res := range t.results {
 		if !settled(res) {
@@ -95,8 +98,8 @@ func (t *transaction) end(err error) ([]mailflow.Result, error) {
 
 func settled(r mailflow.Result) bool { return r.Reply != nil }
 
-// lostReply stands for the reply that did not come.
-var lostReply = &mailflow.Reply{
+// errLost stands for the reply that did not come.
+var errLost = &mailflow.Reply{
 	Code: 451, Enhanced: mailflow.EnhancedCode{4, 4, 2}, Text: "Connection to the next server broke",
 }
 
@@ -111,7 +114,7 @@ func (t *transaction) run(ctx context.Context, part []int) error {
 			return t.stale(err)
 		}
 	}
-	t.open = t.open[:0]
+	t.open, t.answered, t.refused = t.open[:0], false, nil
 	c.dirty = true
 	data, err := t.envelope(part)
 	c.sent++
@@ -135,17 +138,20 @@ func (t *transaction) run(ctx context.Context, part []int) error {
 }
 
 // envelope sends MAIL, RCPT and DATA and reads their replies. It returns the
-// reply to DATA. Its error is the reply to MAIL if that was no 2xx.
+// reply to DATA; nil if DATA was not worth asking for. Its error is the reply
+// to MAIL if that was no 2xx.
 func (t *transaction) envelope(part []int) (*reply, error) {
-	c := t.c
-	utf8 := slices.ContainsFunc(part, func(i int) bool { return !t.recipient(i).Address.IsASCII() })
-	c.put(t.c.mailCommand(t.a, utf8))
-	if !c.ext.Pipelining {
-		return t.stepwise(part)
+	t.c.put(t.mailCommand(part))
+	if t.c.ext.Pipelining {
+		return t.pipelined(part)
 	}
-	var refusal *mailflow.Reply
-	rest := part
-	for first := true; len(rest) > 0; first = false {
+	return t.stepwise(part)
+}
+
+// pipelined sends RCPT and DATA behind MAIL without waiting for replies.
+func (t *transaction) pipelined(part []int) (*reply, error) {
+	c := t.c
+	for rest := part; len(rest) > 0; {
 		batch := rest[:min(len(rest), maxPipelined)]
 		rest = rest[len(batch):]
 		for _, i := range batch {
@@ -154,90 +160,90 @@ func (t *transaction) envelope(part []int) (*reply, error) {
 		if len(rest) == 0 {
 			c.put("DATA")
 		}
-		if err := c.flush(); err != nil {
-			if first {
-				err = t.stale(err)
-			}
-			return nil, t.lost("sending the envelope", err)
+		if err := t.exchange(batch); err != nil {
+			return nil, err
 		}
-		if first {
-			rep, err := t.mail()
-			if err != nil {
-				return nil, err
-			}
-			if rep.code/100 != 2 {
-				refusal = rep.public()
-			}
-		}
-		for _, i := range batch {
-			if err := t.rcpt(i, refusal); err != nil {
-				return nil, err
-			}
-		}
-		if refusal != nil && len(rest) > 0 {
-			return nil, refusal
+		if t.refused != nil && len(rest) > 0 {
+			return nil, t.refused
 		}
 	}
 	data, err := c.read(c.cfg.Timeouts.Data)
 	switch {
-	case refusal != nil:
+	case t.refused != nil:
 		if data.code == 354 {
 			c.dead = true // it waits for content that has no sender
 		}
-		return nil, refusal
+		return nil, t.refused
 	case err != nil:
 		return nil, t.lost("waiting for the reply to DATA", err)
 	}
 	return &data, nil
 }
 
-// stepwise sends MAIL, which is put already, RCPT and DATA one by one.
+// stepwise waits for each reply before the next command.
 func (t *transaction) stepwise(part []int) (*reply, error) {
-	c := t.c
-	if err := c.flush(); err != nil {
-		return nil, t.lost("sending MAIL", t.stale(err))
-	}
-	rep, err := t.mail()
-	if err != nil {
+	if err := t.exchange(nil); err != nil {
 		return nil, err
 	}
-	if rep.code/100 != 2 {
-		return nil, rep.public()
+	if t.refused != nil {
+		return nil, t.refused
 	}
 	for _, i := range part {
-		c.put(c.rcptCommand(t.recipient(i)))
-		if err := c.flush(); err != nil {
-			return nil, t.lost("sending RCPT", err)
-		}
-		if err := t.rcpt(i, nil); err != nil {
+		t.c.put(t.c.rcptCommand(t.recipient(i)))
+		if err := t.exchange([]int{i}); err != nil {
 			return nil, err
 		}
 	}
 	if len(t.open) == 0 {
 		return nil, nil
 	}
-	data, err := c.command(c.cfg.Timeouts.Data, "DATA")
+	data, err := t.c.command(t.c.cfg.Timeouts.Data, "DATA")
 	if err != nil {
 		return nil, t.lost("waiting for the reply to DATA", err)
 	}
 	return &data, nil
 }
 
+// exchange sends what is put, and reads the reply to MAIL, if that is still to
+// come, and those to RCPT for batch.
+func (t *transaction) exchange(batch []int) error {
+	if err := t.c.flush(); err != nil {
+		if !t.answered {
+			err = t.stale(err)
+		}
+		return t.lost("sending the envelope", err)
+	}
+	if !t.answered {
+		if err := t.mail(); err != nil {
+			return err
+		}
+	}
+	for _, i := range batch {
+		if err := t.rcpt(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (t *transaction) recipient(i int) mailflow.Recipient { return t.a.Delivery.Envelope.Recipients[i] }
 
 // mail reads the reply to MAIL.
-func (t *transaction) mail() (reply, error) {
+func (t *transaction) mail() error {
 	rep, err := t.c.read(t.c.cfg.Timeouts.Command)
 	switch {
 	case err != nil:
-		return reply{}, t.lost("waiting for the reply to MAIL", t.stale(err))
+		return t.lost("waiting for the reply to MAIL", t.stale(err))
 	case rep.code == 421:
-		return reply{}, t.stale(rep.public())
+		return t.stale(rep.public())
 	case rep.code/100 == 3:
 		t.c.dead = true
-		return reply{}, fmt.Errorf("waiting for the reply to MAIL: %w: %s", errGarbage, rep.public())
+		return fmt.Errorf("waiting for the reply to MAIL: %w: %s", errGarbage, rep.public().String())
+	case rep.code/100 != 2:
+		t.refused = rep.public()
 	}
-	return rep, nil
+	t.answered = true
+	return nil
 }
 
 // stale marks err as one that a fresh connection may not have: the server had
@@ -250,21 +256,24 @@ func (t *transaction) stale(err error) error {
 	return fmt.Errorf("%w: %w", errStale, err)
 }
 
-// rcpt reads the reply to RCPT for recipient i. Where MAIL was refused the
-// reply says nothing more.
-func (t *transaction) rcpt(i int, refusal *mailflow.Reply) error {
+// rcpt reads the reply to RCPT for recipient i. Where MAIL was refused it says
+// nothing more.
+func (t *transaction) rcpt(i int) error {
 	rep, err := t.c.read(t.c.cfg.Timeouts.Command)
+	if t.refused != nil {
+		if err != nil {
+			return t.refused
+		}
+		return nil
+	}
 	switch {
-	case err != nil && refusal != nil:
-		return refusal
 	case err != nil:
 		return t.lost("waiting for the reply to RCPT", err)
-	case refusal != nil:
 	case rep.code/100 == 2:
 		t.open = append(t.open, i)
 	case rep.code/100 == 3:
 		t.c.dead = true
-		return fmt.Errorf("waiting for the reply to RCPT: %w: %s", errGarbage, rep.public())
+		return fmt.Errorf("waiting for the reply to RCPT: %w: %s", errGarbage, rep.public().String())
 	default:
 		t.settle(i, rep.public())
 	}
@@ -286,7 +295,7 @@ func (t *transaction) lost(doing string, err error) error {
 func (t *transaction) noData(data reply) error {
 	if data.code < 400 {
 		t.c.dead = true
-		return fmt.Errorf("waiting for the reply to DATA: %w: %s", errGarbage, data.public())
+		return fmt.Errorf("waiting for the reply to DATA: %w: %s", errGarbage, data.public().String())
 	}
 	for _, i := range t.open {
 		t.settle(i, data.public())

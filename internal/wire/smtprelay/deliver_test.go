@@ -62,8 +62,8 @@ func attempt(rcpts ...string) *mailflow.Attempt {
 }
 
 // config leads to the relay at address.
-func config(t testing.TB, address string) Config {
-	t.Helper()
+func config(tb testing.TB, address string) Config {
+	tb.Helper()
 	cfg := Config{Hello: "gate.example", TLS: TLSOff, Now: time.Now}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -72,43 +72,38 @@ func config(t testing.TB, address string) Config {
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	cfg.Host, cfg.Port = host, uint16(n)
 	return cfg
 }
 
 // start starts r and opens a connection to it.
-func start(t testing.TB, r *mailflowtest.Relay, change func(*Config)) *Conn {
-	t.Helper()
-	cfg := config(t, r.Start(t))
+func start(tb testing.TB, r *mailflowtest.Relay, change func(*Config)) *Conn {
+	tb.Helper()
+	cfg := config(tb, r.Start(tb))
 	if r.LMTP {
 		cfg.Protocol = LMTP
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	c, err := Dial(t.Context(), cfg)
+	c, err := Dial(tb.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	tb.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// short are timeouts that tests wait for.
-func short(cfg *Config) {
-	cfg.Timeouts = Timeouts{Command: 50 * time.Millisecond, Data: 50 * time.Millisecond, Block: 50 * time.Millisecond, Final: 50 * time.Millisecond}
-}
-
-// outcome is a line for each result, or the error.
+// outcomes is a line for each result, or the error.
 func outcomes(results []mailflow.Result, err error) []string {
 	if err != nil {
 		return []string{"error: " + err.Error()}
 	}
 	var lines []string
 	for _, r := range results {
-		lines = append(lines, fmt.Sprintf("%s %s %s", r.Recipient.Address, r.State, r.Reply))
+		lines = append(lines, fmt.Sprintf("%s %s %s", r.Recipient.Address, r.State, r.Reply.String()))
 	}
 	return lines
 }
@@ -179,5 +174,24 @@ func TestResolve(t *testing.T) {
 	})
 	if got := c.Extensions().Name; got != "relay.example" {
 		t.Errorf("server calls itself %q", got)
+	}
+}
+
+// elsewhere is a connection that seems to lead to another address.
+type elsewhere struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (e elsewhere) RemoteAddr() net.Addr { return e.addr }
+
+// dialAs dials, and says that the peer is at address.
+func dialAs(address string) func(context.Context, string, string) (net.Conn, error) {
+	return func(ctx context.Context, network, behind string) (net.Conn, error) {
+		nc, err := new(net.Dialer).DialContext(ctx, network, behind)
+		if err != nil {
+			return nil, err
+		}
+		return elsewhere{nc, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(address))}, nil
 	}
 }

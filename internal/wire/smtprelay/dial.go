@@ -33,36 +33,42 @@ type runner func(stage Stage, step func() (detail string, err error)) error
 
 // open opens a connection, each step by run.
 func open(ctx context.Context, cfg *Config, run runner) (*Conn, error) {
+	c, err := reach(ctx, cfg, run)
+	if err == nil {
+		release := c.bind(ctx)
+		err = c.start(ctx, run)
+		release()
+		if err == nil && c.dead {
+			err = broken(StageHello, net.ErrClosed)
+		}
+	}
+	if err == nil {
+		return c, nil
+	}
+	if c != nil {
+		_ = c.Close()
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = fmt.Errorf("%w (%w)", err, cause)
+	}
+	return nil, err
+}
+
+// reach looks the server up and connects.
+func reach(ctx context.Context, cfg *Config, run runner) (c *Conn, err error) {
 	var targets []target
-	err := run(StageResolve, func() (detail string, err error) {
+	err = run(StageResolve, func() (detail string, err error) {
 		targets, detail, err = resolve(ctx, cfg)
 		return detail, broken(StageResolve, err)
 	})
 	if err != nil {
 		return nil, err
 	}
-	var c *Conn
 	err = run(StageConnect, func() (detail string, err error) {
 		c, detail, err = connect(ctx, cfg, targets)
 		return detail, broken(StageConnect, err)
 	})
-	if err != nil {
-		return nil, err
-	}
-	release := c.bind(ctx)
-	err = c.start(ctx, run)
-	release()
-	if cause := context.Cause(ctx); cause != nil && err != nil {
-		err = fmt.Errorf("%w (%w)", err, cause)
-	}
-	if err == nil && c.dead {
-		err = broken(StageHello, errors.New("connection closed by the server"))
-	}
-	if err != nil {
-		_ = c.Close()
-		return nil, err
-	}
-	return c, nil
+	return c, err
 }
 
 // A target is an address to dial.
@@ -242,11 +248,12 @@ func (c *Conn) handshake(ctx context.Context) (string, error) {
 	c.nc, c.state = tc, &state
 	c.verified = !conf.InsecureSkipVerify || conf.VerifyConnection != nil
 	c.r.Reset(tc)
-	return describeTLS(&state, c.verified), nil
+	return c.describeTLS(), nil
 }
 
-// describeTLS says what a handshake led to.
-func describeTLS(state *tls.ConnectionState, verified bool) string {
+// describeTLS says what the handshake led to.
+func (c *Conn) describeTLS() string {
+	state := c.state
 	s := tls.VersionName(state.Version) + ", " + tls.CipherSuiteName(state.CipherSuite)
 	if len(state.PeerCertificates) > 0 {
 		leaf := state.PeerCertificates[0]
@@ -256,7 +263,7 @@ func describeTLS(state *tls.ConnectionState, verified bool) string {
 		}
 		s += ", certificate for " + strings.Join(names, " ") + " until " + leaf.NotAfter.UTC().Format("2006-01-02")
 	}
-	if !verified {
+	if !c.verified {
 		s += ", not verified"
 	}
 	return s

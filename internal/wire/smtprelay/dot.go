@@ -17,8 +17,10 @@ var errLineEnd = errors.New("content has a bare CR or LF")
 // dot before each line that begins with one, and the final dot at the end.
 type dotWriter struct {
 	w    *bufio.Writer
-	last byte // the last byte written, 0 before the first
+	last byte // the last byte written
 }
+
+func newDotWriter(w *bufio.Writer) *dotWriter { return &dotWriter{w: w, last: '\n'} }
 
 // Write writes p. It looks at whole lines and copies what lies between the
 // dots as one block. The error is errLineEnd or that of the connection.
@@ -66,7 +68,7 @@ func (d *dotWriter) Close() error {
 	return err
 }
 
-func (d *dotWriter) atLineStart() bool { return d.last == 0 || d.last == '\n' }
+func (d *dotWriter) atLineStart() bool { return d.last == '\n' }
 
 // check returns errLineEnd if a CR or LF of p stands alone. A CR at the end of
 // p is judged with the next block.

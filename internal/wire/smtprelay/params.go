@@ -4,6 +4,7 @@ package smtprelay
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -18,23 +19,23 @@ const (
 	maxOriginal   = 500
 )
 
-// needsTLSReply is the answer of RFC 8689 section 5 where TLS cannot be kept up.
-var needsTLSReply = &mailflow.Reply{
+// errNeedsTLS is the answer of RFC 8689 section 5 where TLS cannot be kept up.
+var errNeedsTLS = &mailflow.Reply{
 	Code: 550, Enhanced: mailflow.EnhancedCode{5, 7, 30}, Text: "REQUIRETLS support required",
 }
 
-// needsUTF8Reply is the answer of RFC 6531 section 3.5 where SMTPUTF8 is needed.
-var needsUTF8Reply = &mailflow.Reply{
+// errNeedsUTF8 is the answer of RFC 6531 section 3.5 where SMTPUTF8 is needed.
+var errNeedsUTF8 = &mailflow.Reply{
 	Code: 553, Enhanced: mailflow.EnhancedCode{5, 6, 7}, Text: "Internationalized mail not supported by the next server",
 }
 
-// badSenderReply and badRecipientReply answer addresses that cannot stand in
+// errBadSender and errBadRecipient answer addresses that cannot stand in
 // a command.
 var (
-	badSenderReply = &mailflow.Reply{
+	errBadSender = &mailflow.Reply{
 		Code: 553, Enhanced: mailflow.EnhancedCode{5, 1, 7}, Text: "Sender address cannot be written in SMTP",
 	}
-	badRecipientReply = &mailflow.Reply{
+	errBadRecipient = &mailflow.Reply{
 		Code: 553, Enhanced: mailflow.EnhancedCode{5, 1, 3}, Text: "Recipient address cannot be written in SMTP",
 	}
 )
@@ -50,12 +51,12 @@ func utf8Needed(a *mailflow.Attempt) bool {
 func (c *Conn) check(a *mailflow.Attempt) *mailflow.Reply {
 	env := &a.Delivery.Envelope
 	switch {
-	case env.RequireTLS && !(c.verified && c.ext.RequireTLS):
-		return needsTLSReply
+	case env.RequireTLS && (!c.verified || !c.ext.RequireTLS):
+		return errNeedsTLS
 	case !speakable(env.From):
-		return badSenderReply
+		return errBadSender
 	case utf8Needed(a) && !c.ext.SMTPUTF8:
-		return needsUTF8Reply
+		return errNeedsUTF8
 	case c.ext.Size > 0 && a.Content.Size() > c.ext.Size:
 		return mailflow.ReplyTooBig.Because(fmt.Errorf("%d bytes, the server takes %d", a.Content.Size(), c.ext.Size))
 	}
@@ -67,9 +68,9 @@ func (c *Conn) check(a *mailflow.Attempt) *mailflow.Reply {
 func (c *Conn) checkRecipient(r mailflow.Recipient) *mailflow.Reply {
 	switch {
 	case r.Address.IsNull() || !speakable(r.Address):
-		return badRecipientReply
+		return errBadRecipient
 	case !r.Address.IsASCII() && !c.ext.SMTPUTF8:
-		return needsUTF8Reply
+		return errNeedsUTF8
 	}
 	return nil
 }
@@ -82,9 +83,10 @@ func speakable(a mailflow.Address) bool {
 		strings.IndexFunc(a.Domain, func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("<>@", r) }) < 0
 }
 
-// mailCommand returns MAIL for some recipients of a.
-func (c *Conn) mailCommand(a *mailflow.Attempt, utf8Recipient bool) string {
-	env := &a.Delivery.Envelope
+// mailCommand returns MAIL for part of the recipients.
+func (t *transaction) mailCommand(part []int) string {
+	c, a, env := t.c, t.a, &t.a.Delivery.Envelope
+	beyondASCII := func(i int) bool { return !env.Recipients[i].Address.IsASCII() }
 	var b strings.Builder
 	b.WriteString("MAIL FROM:" + env.From.Path())
 	if c.ext.HasSize {
@@ -93,7 +95,7 @@ func (c *Conn) mailCommand(a *mailflow.Attempt, utf8Recipient bool) string {
 	if c.ext.EightBitMIME && (a.Content.EightBit() || a.Content.UTF8Header()) {
 		b.WriteString(" BODY=8BITMIME")
 	}
-	if utf8Recipient || utf8Needed(a) {
+	if utf8Needed(a) || slices.ContainsFunc(part, beyondASCII) {
 		b.WriteString(" SMTPUTF8")
 	}
 	if env.RequireTLS {
@@ -120,7 +122,7 @@ func (c *Conn) rcptCommand(r mailflow.Recipient) string {
 	if notify := notifyValue(r.Notify); notify != "" {
 		cmd += " NOTIFY=" + notify
 	}
-	if r.Original != "" && r.OriginalType != "" && checkAtom(r.OriginalType) {
+	if r.Original != "" && len(r.Original) <= maxOriginal && r.OriginalType != "" && checkAtom(r.OriginalType) {
 		original := xtext(r.Original)
 		if strings.EqualFold(r.OriginalType, "utf-8") {
 			original = utf8xtext(r.Original)

@@ -68,21 +68,21 @@ func (p *probe) step(stage Stage, step func() (string, error)) error {
 
 // envelope tries MAIL and RCPT.
 func (p *probe) envelope(c *Conn, from, rcpt mailflow.Address) error {
-	a := &mailflow.Attempt{
-		Delivery: &mailflow.Delivery{Envelope: mailflow.Envelope{From: from}},
+	r := mailflow.Recipient{Address: rcpt}
+	t := &transaction{c: c, a: &mailflow.Attempt{
+		Delivery: &mailflow.Delivery{Envelope: mailflow.Envelope{From: from, Recipients: []mailflow.Recipient{r}}},
 		Content:  noContent{},
-	}
+	}}
 	err := p.step(StageMail, func() (string, error) {
-		if r := c.check(a); r != nil {
-			return "", r
+		if refusal := c.check(t.a); refusal != nil {
+			return "", refusal
 		}
-		return p.ask(c, c.mailCommand(a, !rcpt.IsASCII()))
+		return p.ask(c, t.mailCommand([]int{0}))
 	})
 	if err != nil {
 		return err
 	}
 	return p.step(StageRcpt, func() (string, error) {
-		r := mailflow.Recipient{Address: rcpt}
 		if refusal := c.checkRecipient(r); refusal != nil {
 			return "", refusal
 		}
@@ -123,15 +123,11 @@ func (p *probe) notTried() {
 // AsReply returns the reply that the server gave with err, or nil: also that
 // of a [StageError], which is no answer to a mail.
 func AsReply(err error) *mailflow.Reply {
-	var at *StageError
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*StageError](err); ok {
 		return at.Reply
 	}
-	var r *mailflow.Reply
-	if errors.As(err, &r) {
-		return r
-	}
-	return nil
+	r, _ := errors.AsType[*mailflow.Reply](err)
+	return r
 }
 
 // noContent is the content of a test: none, so that nothing asks for an

@@ -52,36 +52,44 @@ func readReply(r *bufio.Reader, rearm func() error) (reply, error) {
 		case err != nil:
 			return reply{}, err
 		}
-		code, text, more, err := cutReplyLine(line)
+		l, err := parseReplyLine(line)
 		switch {
 		case err != nil:
 			return reply{}, err
-		case rep.code != 0 && code != rep.code:
-			return reply{}, fmt.Errorf("%w: code %d after %d", errGarbage, code, rep.code)
+		case rep.code != 0 && l.code != rep.code:
+			return reply{}, fmt.Errorf("%w: code %d after %d", errGarbage, l.code, rep.code)
 		}
-		rep.code = code
-		rep.lines = append(rep.lines, text)
-		if !more {
+		rep.code = l.code
+		rep.lines = append(rep.lines, l.text)
+		if !l.more {
 			return rep, nil
 		}
 	}
 	return reply{}, fmt.Errorf("%w: more than %d lines", errGarbage, maxReplyLines)
 }
 
-// cutReplyLine reads one line of a reply (RFC 5321 section 4.2).
-func cutReplyLine(line []byte) (code int, text string, more bool, err error) {
+// A replyLine is one line of a reply.
+type replyLine struct {
+	code int
+	text string
+	more bool // another line follows
+}
+
+// parseReplyLine reads one line of a reply (RFC 5321 section 4.2).
+func parseReplyLine(line []byte) (replyLine, error) {
 	s := strings.TrimRight(string(line), "\r\n")
 	if len(s) < 3 || s[0] < '2' || s[0] > '5' || !isDigit(s[1]) || !isDigit(s[2]) {
-		return 0, "", false, fmt.Errorf("%w: %q", errGarbage, cut(s, 64))
+		return replyLine{}, fmt.Errorf("%w: %q", errGarbage, cut(s, 64))
 	}
-	code = int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0')
-	if len(s) == 3 {
-		return code, "", false, nil
+	l := replyLine{code: int(s[0]-'0')*100 + int(s[1]-'0')*10 + int(s[2]-'0')}
+	switch {
+	case len(s) == 3:
+	case s[3] == ' ' || s[3] == '-':
+		l.text, l.more = s[4:], s[3] == '-'
+	default:
+		return replyLine{}, fmt.Errorf("%w: %q", errGarbage, cut(s, 64))
 	}
-	if s[3] != ' ' && s[3] != '-' {
-		return 0, "", false, fmt.Errorf("%w: %q", errGarbage, cut(s, 64))
-	}
-	return code, s[4:], s[3] == '-', nil
+	return l, nil
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
