@@ -24,7 +24,7 @@ const (
 	// maxExpressionCost bounds the work of one evaluation, in CEL's units: a
 	// comparison costs one, a text one for each ten bytes. Expressions that
 	// look at a few fields stay below a thousand.
-	maxExpressionCost = 1_000_000
+	maxExpressionCost = 100_000
 	// interruptEvery is after how many steps of a loop the deadline is asked.
 	interruptEvery = 100
 )

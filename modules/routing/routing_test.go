@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package routing
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/mailcaddy/mailcaddy/internal/mailroute"
+	"github.com/mailcaddy/mailcaddy/mailflow"
+	"github.com/mailcaddy/mailcaddy/mailflow/mailflowtest"
+)
+
+const mail = `From: "Anna" <anna@sub.bigcustomer.com>
+Subject: =?utf-8?q?Caf=C3=A9?=
+X-Spam: YES
+X-Spam: no
+Precedence: bulk
+
+Hello.
+`
+
+// services are those of the tests.
+func services() *mailflow.Services {
+	return &mailflow.Services{
+		Hostname: "mx.mycompany.com",
+		Servers: []mailflow.Server{
+			{Name: "postmark", Priority: 10, FromFilter: []string{"mycompany.com"}},
+			{Name: "relay", Priority: 20},
+		},
+	}
+}
+
+// build reads the lines of a route, loads them and compiles them, as the app
+// does. The errors are of whichever of these finds one.
+func build(t *testing.T, name mailflow.RouteName, s *mailflow.Services, lines string) (mailflow.Route, error) {
+	t.Helper()
+	d := caddyfile.NewTestDispenser("route {\n" + lines + "\n}")
+	d.Next()
+	var defs mailroute.Definitions
+	steps, err := mailroute.ParseSteps(d, &defs)
+	if err != nil {
+		return nil, err
+	}
+	if err := defs.Check(); err != nil {
+		return nil, err
+	}
+	// What is adapted is what is loaded: through JSON and back.
+	raw, err := json.Marshal(map[string]any{"steps": steps, "matchers": defs.Sets()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Steps    []mailroute.Step           `json:"steps"`
+		Matchers map[string]caddy.ModuleMap `json:"matchers"`
+	}
+	if err := json.Unmarshal(raw, &config); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := caddy.NewContext(caddy.Context{Context: t.Context()})
+	t.Cleanup(cancel)
+	if s.Matchers, err = mailroute.LoadMatchers(ctx, config.Matchers); err != nil {
+		return nil, err
+	}
+	loaded, err := mailroute.LoadSteps(ctx, config.Steps)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range s.Matchers {
+		if err := mailroute.UseServices(s, m); err != nil {
+			return nil, err
+		}
+	}
+	return mailroute.Compile(s, name, loaded)
+}
+
+// mustBuild is build of a route that loads.
+func mustBuild(t *testing.T, name mailflow.RouteName, lines string) mailflow.Route {
+	t.Helper()
+	route, err := build(t, name, services(), lines)
+	if err != nil {
+		t.Fatalf("%v in %s", err, lines)
+	}
+	return route
+}
+
+// transaction is one about three recipients, of which two are ours.
+func transaction(tb testing.TB) *mailflow.Transaction {
+	tb.Helper()
+	return mailflowtest.NewTransaction(tb, mail,
+		mailflowtest.NewEnvelope("anna@bigcustomer.com", "a@mycompany.com", "b@mycompany.com", "c@far.example"))
+}
+
+// verdicts says in short what became of the recipients.
+func verdicts(tx *mailflow.Transaction) string {
+	var all []string
+	for _, v := range tx.Verdicts() {
+		said := "pending"
+		switch {
+		case v.Action != nil:
+			said = v.Action.String()
+		case v.Reply != nil:
+			said = v.Reply.String()
+		}
+		all = append(all, v.Recipient.Address.Local+": "+said)
+	}
+	return strings.Join(all, " | ")
+}
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		route mailflow.RouteName
+		lines string
+		want  string
+		trace string
+	}{
+		{mailflow.Inbound, `unrouted`, "a: unrouted: R | b: unrouted: R | c: unrouted: R", "1 unrouted:unrouted"},
+		{mailflow.Inbound, `drop`, "a: drop: dropped by the route | b: drop: dropped by the route | c: drop: dropped by the route", "1 drop:dropped"},
+		{mailflow.Inbound, "@far rcpt far.example\nreject @far 550 5.7.1 Not here\ndrop not for us", "a: drop: not for us | b: drop: not for us | c: 550 5.7.1 Not here", "1 reject:rejected drop:dropped"},
+		{mailflow.Inbound, "reject \"451 4.3.2\" later", "a: 451 4.3.2 later | b: 451 4.3.2 later | c: 451 4.3.2 later", "1 reject:rejected"},
+		{mailflow.Inbound, "reject 450 later", "a: 450 4.7.1 later | b: 450 4.7.1 later | c: 450 4.7.1 later", "1 reject:rejected"},
+		{mailflow.Inbound, "@x rcpt nobody.example\nreject @x 550 no\nunrouted", "a: unrouted: R | b: unrouted: R | c: unrouted: R", "1 unrouted:unrouted"},
+		{mailflow.Outbound, `choose_server`, "a: deliver by relay | b: deliver by relay | c: deliver by relay", "1 choose_server:server_chosen"},
+		{mailflow.Outbound, "@far rcpt far.example\ncapture @far test\nchoose_server", "a: deliver by relay | b: deliver by relay | c: capture: test", "1 capture:captured choose_server:server_chosen"},
+		{mailflow.Outbound, "hold wait\nchoose_server", "a: hold for relay: wait | b: hold for relay: wait | c: hold for relay: wait", "1 choose_server:server_chosen hold:held"},
+		{mailflow.Outbound, "@far rcpt far.example\nhold @far\nchoose_server", "a: deliver by relay | b: deliver by relay | c: hold for relay: held by the route", "1 choose_server:server_chosen hold:held"},
+		{mailflow.Inbound, "@far rcpt far.example\n@b rcpt b@mycompany.com\nhold\nreject @far 550 no\ndrop @b", "a: hold for : held by the route | b: drop: dropped by the route | c: 550 5.7.1 no", "1 reject:rejected drop:dropped hold:held"},
+		{mailflow.Outbound, "hold outer\nhold inner\nchoose_server", "a: hold for relay: inner | b: hold for relay: inner | c: hold for relay: inner", "1 choose_server:server_chosen hold:held"},
+		{mailflow.Outbound, "@far rcpt far.example\nhandle @far {\n hold inside\n tag k v\n}\nchoose_server", "a: deliver by relay | b: deliver by relay | c: hold for relay: inside", "1 choose_server:server_chosen hold:held"},
+		{mailflow.Inbound, "handle {\n @b rcpt b@mycompany.com\n drop @b\n}\nunrouted", "a: unrouted: R | b: drop: dropped by the route | c: unrouted: R", "1 drop:dropped unrouted:unrouted"},
+		{mailflow.Inbound, "reject @later 550 no\n@later rcpt c@far.example", "a: pending | b: pending | c: 550 5.7.1 no", "1 reject:rejected"},
+		{mailflow.Inbound, "@x rcpt c@far.example\n@y rcpt b@mycompany.com\nreject @x @y 550 no", "a: pending | b: 550 5.7.1 no | c: 550 5.7.1 no", "1 reject:rejected"},
+	} {
+		tx := transaction(t)
+		tx.Route = c.route
+		if err := mustBuild(t, c.route, c.lines).Run(t.Context(), tx, mailflow.Done); err != nil {
+			t.Errorf("%s: %v", c.lines, err)
+		}
+		got := strings.ReplaceAll(verdicts(tx), unroutedReason, "R")
+		if got != c.want {
+			t.Errorf("%s\ngives %s\nwant  %s", c.lines, got, c.want)
+		}
+		if got := tx.Trace.Summary(); got != c.trace {
+			t.Errorf("%s\ntraces %s\nwant   %s", c.lines, got, c.trace)
+		}
+	}
+}
+
+func TestChooseServer(t *testing.T) {
+	t.Parallel()
+	from := func(author string) *mailflow.Transaction {
+		return mailflowtest.NewTransaction(t, "From: "+author+"\n\n", mailflowtest.NewEnvelope("app@mycompany.com", "c@far.example"))
+	}
+	tx := from("X <x@mycompany.com>")
+	if err := mustBuild(t, mailflow.Outbound, "choose_server").Run(t.Context(), tx, mailflow.Done); err != nil {
+		t.Fatal(err)
+	}
+	if got := verdicts(tx); got != "c: deliver by postmark" {
+		t.Error(got)
+	}
+	notes := fmt.Sprint(tx.Trace.Notes())
+	for _, want := range []string{"later_step relay: another server fits the author more closely", "filter_domain postmark: its from_filter names the author's domain", "server_chosen postmark"} {
+		if !strings.Contains(notes, want) {
+			t.Errorf("no %q in %s", want, notes)
+		}
+	}
+	if tx = from(""); mustBuild(t, mailflow.Outbound, "choose_server").Run(t.Context(), tx, mailflow.Done) != nil || verdicts(tx) != "c: deliver by postmark" {
+		t.Errorf("no From: %s, want what fits the reverse-path", verdicts(tx))
+	}
+	none := services()
+	none.Servers = nil
+	route, err := build(t, mailflow.Outbound, none, "choose_server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tx = from("x@mycompany.com"); route.Run(t.Context(), tx, mailflow.Done) != nil || verdicts(tx) != "c: capture: no outgoing server is configured" {
+		t.Errorf("no server: %s", verdicts(tx))
+	}
+	bad := services()
+	bad.Servers[0].FromFilter = []string{"*"}
+	if _, err := build(t, mailflow.Outbound, bad, "choose_server"); err == nil || !strings.Contains(err.Error(), "outgoing server postmark: from_filter") {
+		t.Errorf("a bad filter gives %v", err)
+	}
+}
+
+func TestHeaderAndTag(t *testing.T) {
+	t.Setenv("ROUTING_TEST", "from the environment")
+	tx := transaction(t)
+	route := mustBuild(t, mailflow.Inbound, "tag k {env.ROUTING_TEST}\ntag k2 v\ntag k2 w\nheader X-A some words\nheader +X-B b\nheader ?Date now\nheader -X-C\nunrouted")
+	if err := route.Run(t.Context(), tx, mailflow.Done); err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(tx.Tags()); got != "map[k:from the environment k2:w]" {
+		t.Error(got)
+	}
+	if got := fmt.Sprint(tx.HeaderChanges()); got != "[{set X-A some words} {add X-B b} {ensure Date now} {remove X-C }]" {
+		t.Error(got)
+	}
+}
+
+// TestNesting looks at the depth of notes: what comes behind a block is not
+// within it.
+func TestNesting(t *testing.T) {
+	t.Parallel()
+	tx := transaction(t)
+	route := mustBuild(t, mailflow.Inbound, "tag a 0\nhandle {\n tag b 1\n handle {\n  tag c 2\n }\n tag d 1\n}\ntag e 0\nunrouted")
+	if err := route.Run(t.Context(), tx, mailflow.Done); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, n := range tx.Trace.Notes() {
+		got = append(got, fmt.Sprintf("%s %s %d", n.Handler, n.Text, n.Depth))
+	}
+	if s := strings.Join(got, ", "); !strings.HasPrefix(s, "tag a=0 0, tag b=1 1, tag c=2 2, tag d=1 1, tag e=0 0, unrouted") {
+		t.Error(s)
+	}
+}
+
+func TestRefusedRoutes(t *testing.T) {
+	t.Parallel()
+	for lines, want := range map[string]string{
+		"tga a b":                              `unrecognized handler "tga"; did you mean "tag"?`,
+		"zzzzzz":                               `unrecognized handler "zzzzzz", at Testfile:2`,
+		"from a.example":                       "from is a matcher, no handler",
+		"@x tag a b":                           "tag is a handler, no matcher",
+		"@x frm a.example":                     `did you mean "from"?`,
+		"@x":                                   "@x has no matcher",
+		"@x from a.example\n@x from b.example": "matcher @x is defined already, at Testfile:2",
+		"handle {\n@x from a.example\ndrop\n}\n@x from b.example\ndrop": "matcher @x is defined already",
+		"drop @vipp\n@vip from a.example":                               "matcher @vipp is not defined; did you mean @vip?, at Testfile:2",
+		"handle {\n drop @y\n}":                                         "matcher @y is not defined, at Testfile:3",
+		"reject 250 fine":                                               "refuses nothing",
+		"reject 421 bye":                                                "ends the session",
+		"reject 550 4.1.1 no":                                           "not of the class",
+		"reject 550":                                                    "wrong argument count",
+		"reject no way":                                                 "no reply code",
+		"reject 550 größe":                                              "plain ASCII",
+		"reject 550 " + strings.Repeat("x", 401):                        "more than 400",
+		"reject 550 {env.x.y}{nope}":                                    "nope",
+		"tag a":                                                         "wrong argument count",
+		"tag a b {\n x\n}":                                              "unexpected block",
+		"tag \"\" b":                                                    "needs a key",
+		"header X-A":                                                    "wrong argument count",
+		"header -X-A b":                                                 "wrong argument count",
+		"header Received x":                                             "tells the way",
+		"header -received":                                              "tells the way",
+		"header +Bcc a@b.example":                                       "never sent",
+		"header Date x":                                                 "only added where it is missing",
+		"header Content-Type text/html":                                 "belongs to the content",
+		"header DKIM-Signature x":                                       "signature",
+		"header X:A b":                                                  "no name",
+		"header X-A \"a\nb\"":                                           "one line",
+		"unrouted x":                                                    "wrong argument count",
+		"choose_server x":                                               "wrong argument count",
+		"handle":                                                        "at least one handler",
+		"handle x {\n drop\n}":                                          "wrong argument count",
+		"choose_server":                                                 "belongs into the outbound route",
+		"handle {\n handle {\n capture\n }\n}":                          "belongs into the outbound route",
+		"@x size 10MiB\ndrop @x":                                        "compared with > or <",
+		"@x size >x\ndrop @x":                                           "no size",
+		"@x size >1MB >2MB\ndrop @x":                                    "twice",
+		"@x size >2MB <1MB\ndrop @x":                                    "no size is within",
+		"@x size":                                                       "wrong argument count",
+		"@x from *":                                                     "leave the filter out",
+		"@x from @a.example":                                            `write "a.example"`,
+		"@x remote_ip 10.0.0":                                           "no address or network",
+		"@x remote_ip 10.0.0.0/99":                                      "no network",
+		"@x header":                                                     "wrong argument count",
+		"@x header !A b":                                                "wrong argument count",
+		"@x {\n header A b\n header !A\n}":                              "both be there and not",
+		"@x authenticated_as":                                           "wrong argument count",
+		"@x listener":                                                   "wrong argument count",
+		"@x not":                                                        "not has no matcher",
+		"@x not frm a":                                                  `did you mean "from"?`,
+		"@x expression size":                                            "gives int, not true or false",
+		"@x expression `nope == 1`":                                     "undeclared reference",
+		"@x expression `size == \"a\"`":                                 "no matching overload",
+		"@x {\n expression true\n expression false\n}":                  "one expression",
+		"@a/b from a.example":                                           "no name for a matcher",
+	} {
+		_, err := build(t, mailflow.Inbound, services(), lines)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\ngives %v\nwant  %s", lines, err, want)
+		}
+	}
+}
+
+func TestMatchers(t *testing.T) {
+	t.Parallel()
+	for set, want := range map[string]string{
+		"from *.bigcustomer.com":                             "abc",
+		"from bigcustomer.com":                               "",
+		"from *@sub.bigcustomer.com":                         "abc",
+		"from anna@sub.bigcustomer.com x.example":            "abc",
+		"rcpt mycompany.com":                                 "ab",
+		"rcpt *@far.example A@MyCompany.com":                 "ac",
+		"header X-Spam":                                      "abc",
+		"header x-spam no":                                   "abc",
+		"header X-Spam yes":                                  "",
+		"header Subject Café":                                "abc",
+		"header Subject Caf*":                                "abc",
+		"header Subject *é":                                  "abc",
+		"header Subject *af*":                                "abc",
+		"header Subject *x*":                                 "",
+		"header !X-None":                                     "abc",
+		"header !X-Spam":                                     "",
+		"header X-None *":                                    "",
+		"{\n header X-Spam maybe\n header x-spam YES\n}":     "abc",
+		"{\n header X-Spam YES\n header Precedence first\n}": "",
+		"size >10":                                           "abc",
+		"size < 10":                                          "",
+		"size >10 <1MiB":                                     "abc",
+		"remote_ip 192.0.2.0/24":                             "abc",
+		"remote_ip 192.0.2.1":                                "abc",
+		"remote_ip private_ranges":                           "",
+		"authenticated_as *":                                 "abc",
+		"authenticated_as app other":                         "abc",
+		"authenticated_as APP":                               "",
+		"listener test":                                      "abc",
+		"listener smtp25":                                    "",
+		"not rcpt mycompany.com":                             "c",
+		"not {\n rcpt mycompany.com\n listener other\n}":     "abc",
+		"{\n not rcpt a@mycompany.com\n not rcpt b@mycompany.com\n}":                                   "c",
+		"{\n rcpt mycompany.com\n not rcpt a@mycompany.com\n}":                                         "b",
+		"not not rcpt mycompany.com":                                                                   "ab",
+		"expression size > 10 && subject == \"Café\"":                                                  "abc",
+		"`rcpt.endsWith(\"far.example\")`":                                                             "c",
+		"expression `from == \"anna@sub.bigcustomer.com\" && user == \"app\" && listener == \"test\"`": "abc",
+		"expression `remote_ip == \"192.0.2.1\" && hello == \"client.example\" && tls == \"\"`":        "abc",
+		"expression `header[\"x-spam\"].exists(v, v == \"no\")`":                                       "abc",
+		"expression `header[\"x-none\"][0] == \"no\"`":                                                 "",
+		"expression `\"x-none\" in header`":                                                            "",
+		"expression `tags.k == \"v\"`":                                                                 "abc",
+	} {
+		tx := transaction(t)
+		tx.Peer.User = "app"
+		route := mustBuild(t, mailflow.Inbound, "@x "+set+"\ntag k v\nreject @x 550 no")
+		if err := route.Run(t.Context(), tx, mailflow.Done); err != nil {
+			t.Errorf("%s: %v", set, err)
+		}
+		got := ""
+		for _, v := range tx.Verdicts() {
+			if v.Reply != nil {
+				got += v.Recipient.Address.Local
+			}
+		}
+		if got != want {
+			t.Errorf("%s matches %q, want %q", set, got, want)
+		}
+	}
+}
+
+// TestAtRcpt holds what is answered before there is content.
+func TestAtRcpt(t *testing.T) {
+	t.Parallel()
+	for lines, want := range map[string]string{
+		"@x rcpt far.example\nreject @x 550 5.7.1 no":                     "550 5.7.1 no",
+		"@x rcpt mycompany.com\nreject @x 550 no":                         "<nil>",
+		"@x header X-Spam *\nreject @x 550 no":                            "<nil>",
+		"@x not header X-Spam *\nreject @x 550 no":                        "<nil>",
+		"@x not from a.example\nreject @x 550 no":                         "<nil>",
+		"@x not size >1MiB\nreject @x 550 no":                             "<nil>",
+		"@x not not from a.example\nreject @x 550 no":                     "<nil>",
+		"@x expression `subject == \"\"`\nreject @x 550 no":               "<nil>",
+		"@x expression `header.size() == 0`\nreject @x 550 no":            "<nil>",
+		"@x expression `rcpt == \"c@far.example\"`\nreject @x 550 no":     "550 5.7.1 no",
+		"@x not expression `rcpt == \"a@far.example\"`\nreject @x 550 no": "550 5.7.1 no",
+		"@x not rcpt mycompany.com\nreject @x 550 no":                     "550 5.7.1 no",
+		"@x not remote_ip private_ranges\nreject @x 550 no":               "550 5.7.1 no",
+		"@x rcpt far.example\ndrop @x\nreject 550 no":                     "<nil>",
+		"unrouted":                          "<nil>",
+		"handle {\n tag a b\n}\nunrouted":   "<nil>",
+		"handle {\n reject 550 no\n}":       "550 5.7.1 no",
+		"handle {\n drop\n}\nreject 550 no": "<nil>",
+		"handle {\n hold\n}":                "<nil>",
+	} {
+		tx := transaction(t)
+		tx.Message = nil
+		err := mustBuild(t, mailflow.Inbound, lines).Rcpt(t.Context(), tx, tx.Envelope.Recipients[2])
+		if got := fmt.Sprint(err); got != want {
+			t.Errorf("%s\ngives %s, want %s", lines, got, want)
+		}
+	}
+}
+
+func TestExpressionIsBounded(t *testing.T) {
+	t.Parallel()
+	route := mustBuild(t, mailflow.Inbound, "@x expression `[1,2,3,4,5,6,7,8,9,10].all(a, [1,2,3,4,5,6,7,8,9,10].all(b, [1,2,3,4,5,6,7,8,9,10].all(c, [1,2,3,4,5,6,7,8,9,10].all(d, [1,2,3,4,5,6,7,8,9,10].all(e, size > 0)))))`\nreject @x 550 no")
+	tx := transaction(t)
+	if err := route.Run(t.Context(), tx, mailflow.Done); err != nil || !strings.Contains(fmt.Sprint(tx.Trace.Notes()), "expression_error") {
+		t.Errorf("%v, %v", err, tx.Trace.Notes())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := route.Run(ctx, transaction(t), mailflow.Done); !errors.Is(err, context.Canceled) {
+		t.Errorf("an ended context gives %v", err)
+	}
+}
+
+func TestRemoteIPForms(t *testing.T) {
+	t.Parallel()
+	route := mustBuild(t, mailflow.Inbound, "@x remote_ip private_ranges 2001:db8::/32\nreject @x 550 no")
+	for ip, want := range map[string]bool{
+		"10.1.2.3": true, "::ffff:10.1.2.3": true, "127.0.0.1": true, "::1": true, "fd00::1": true,
+		"2001:db8::1": true, "192.0.2.1": false, "2001:db9::1": false, "": false,
+	} {
+		tx := transaction(t)
+		tx.Peer.IP = netip.Addr{}
+		if ip != "" {
+			tx.Peer.IP = netip.MustParseAddr(ip)
+		}
+		if err := route.Run(t.Context(), tx, mailflow.Done); err != nil || (len(tx.Pending()) == 0) != want {
+			t.Errorf("%q: %v, %s", ip, err, verdicts(tx))
+		}
+	}
+}
+
+func TestHandlerContract(t *testing.T) {
+	t.Parallel()
+	for _, lines := range []string{
+		"reject 550 5.7.1 no", "drop", "tag a b", "header X-A b", "hold", "capture", "unrouted", "choose_server",
+		"handle {\n @x rcpt sales@mycompany.com\n drop @x\n tag a b\n hold\n}",
+	} {
+		route := mustBuild(t, "", lines)
+		t.Run(route[0].Name, func(t *testing.T) {
+			t.Parallel()
+			mailflowtest.RunHandlerSuite(t, route[0].Handler)
+		})
+	}
+}
