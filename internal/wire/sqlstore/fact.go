@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+// view reads the state that decisions rest on.
+type view struct{ q querier }
+
+// Version implements [mailflow.View].
+func (v view) Version(ctx context.Context, key string) (int64, error) {
+	var version int64
+	_, err := one(ctx, v.q, []any{&version}, `SELECT version FROM record WHERE key = ?`, []byte(key))
+	if err != nil {
+		return 0, fmt.Errorf("reading the record %q: %w", key, err)
+	}
+	return version, nil
+}
+
+// Count implements [mailflow.View]. It looks at limit hits at most: windows of
+// those who loop are long.
+func (v view) Count(ctx context.Context, key string, since time.Time, limit int) (int, error) {
+	var n int
+	_, err := one(ctx, v.q, []any{&n}, `SELECT count(*) FROM (SELECT 1 FROM hit WHERE key = ? AND at >= ? LIMIT ?)`,
+		[]byte(key), micros(since), max(limit, 0))
+	if err != nil {
+		return 0, fmt.Errorf("counting the hits of %q: %w", key, err)
+	}
+	return n, nil
+}
+
+// Version implements [mailflow.View].
+func (s *Store) Version(ctx context.Context, key string) (int64, error) {
+	if err := s.open(ctx); err != nil {
+		return 0, err
+	}
+	return view{s.readers}.Version(ctx, key)
+}
+
+// Count implements [mailflow.View].
+func (s *Store) Count(ctx context.Context, key string, since time.Time, limit int) (int, error) {
+	if err := s.open(ctx); err != nil {
+		return 0, err
+	}
+	return view{s.readers}.Count(ctx, key, since, limit)
+}
+
+// checkFacts returns a [mailflow.StaleError] for the first that does not hold.
+func (c *change) checkFacts(facts []mailflow.Fact) error {
+	for _, f := range facts {
+		holds, err := c.holds(f)
+		if err != nil {
+			return err
+		}
+		if !holds {
+			return &mailflow.StaleError{Fact: f}
+		}
+	}
+	return nil
+}
+
+func (c *change) holds(f mailflow.Fact) (bool, error) {
+	v, ctx := view{c.session}, context.Background()
+	if f.Kind == mailflow.FactBelow {
+		n, err := v.Count(ctx, f.Key, f.Since, f.Bound)
+		return n < f.Bound, err
+	}
+	version, err := v.Version(ctx, f.Key)
+	switch f.Kind {
+	case mailflow.FactAbsent:
+		return version == 0, err
+	case mailflow.FactExists:
+		return version != 0, err
+	case mailflow.FactVersion:
+		return version == f.Version, err
+	case mailflow.FactBelow:
+	}
+	return false, fmt.Errorf("fact of unknown kind %q", f.Kind)
+}
+
+// writeFacts writes what the facts imply.
+func (c *change) writeFacts(facts []mailflow.Fact) error {
+	for _, f := range facts {
+		var err error
+		switch f.Kind {
+		case mailflow.FactAbsent:
+			_, err = c.exec(`INSERT INTO record (key, version, expires) VALUES (?, 1, ?) ON CONFLICT DO NOTHING`,
+				[]byte(f.Key), micros(f.Expires))
+		case mailflow.FactBelow:
+			_, err = c.exec(`INSERT INTO hit (key, at, expires) VALUES (?, ?, ?)`,
+				[]byte(f.Key), micros(f.At), micros(f.Expires))
+		case mailflow.FactExists, mailflow.FactVersion:
+		}
+		if err != nil {
+			return fmt.Errorf("writing the fact %s %q: %w", f.Kind, f.Key, err)
+		}
+	}
+	return nil
+}

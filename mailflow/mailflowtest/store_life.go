@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mailflowtest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+var lifeTests = map[string]func(*storeTest){
+	"an open store is ready":              testReady,
+	"a closed store does nothing":         testClosed,
+	"an ended context is told everywhere": testContexts,
+}
+
+func testReady(t *storeTest) {
+	if err := t.store.Ready(t.Context()); err != nil {
+		t.Errorf("Ready: %v", err)
+	}
+}
+
+// calls are all methods that can fail, on some delivery or message.
+func (t *storeTest) calls(id string, d *mailflow.Decision) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{
+		"Version": func(ctx context.Context) error { _, err := t.store.Version(ctx, "k"); return err },
+		"Count":   func(ctx context.Context) error { _, err := t.store.Count(ctx, "k", t.now, 1); return err },
+		"Spool":   func(ctx context.Context) error { _, err := t.store.Spool(ctx); return err },
+		"Commit":  func(ctx context.Context) error { return t.store.Commit(ctx, d) },
+		"CommitDecided": func(ctx context.Context) error {
+			return t.store.CommitDecided(ctx, func(mailflow.View) (*mailflow.Decision, error) { return d, nil })
+		},
+		"Message":    func(ctx context.Context) error { _, err := t.store.Message(ctx, id); return err },
+		"Body":       func(ctx context.Context) error { _, err := t.store.Body(ctx, id); return err },
+		"ClaimDue":   func(ctx context.Context) error { _, err := t.store.ClaimDue(ctx, mailflow.Claim{Limit: 1}); return err },
+		"Lanes":      func(ctx context.Context) error { _, err := t.store.Lanes(ctx); return err },
+		"Finish":     func(ctx context.Context) error { return t.store.Finish(ctx, new(mailflow.Outcome)) },
+		"Unclaim":    func(ctx context.Context) error { return t.store.Unclaim(ctx, id) },
+		"Deliveries": func(ctx context.Context) error { _, err := t.store.Deliveries(ctx, mailflow.QueueQuery{}); return err },
+		"Act": func(ctx context.Context) error {
+			return t.store.Act(ctx, id, mailflow.QueueAct{Kind: mailflow.ActDrop})
+		},
+		"Depth":        func(ctx context.Context) error { _, err := t.store.Depth(ctx); return err },
+		"Unrouted":     func(ctx context.Context) error { _, err := t.store.Unrouted(ctx, "", 0); return err },
+		"DropUnrouted": func(ctx context.Context) error { return t.store.DropUnrouted(ctx, id, t.now) },
+		"Sweep":        func(ctx context.Context) error { _, err := t.store.Sweep(ctx, keepDay, t.now); return err },
+		"Ready":        func(ctx context.Context) error { return t.store.Ready(ctx) },
+	}
+}
+
+func testClosed(t *storeTest) {
+	d := t.decision(mailflow.StateQueued)
+	calls := t.calls(d.Message.ID, d)
+	if err := t.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, call := range calls {
+		if err := call(t.Context()); err == nil {
+			t.Errorf("%s of a closed store is no error", name)
+		}
+	}
+	if err := t.store.Close(); err == nil {
+		t.Error("a second Close is no error")
+	}
+}
+
+func testContexts(t *storeTest) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d := t.decision(mailflow.StateQueued)
+	for name, call := range t.calls(d.Message.ID, d) {
+		t.wantErr(name, call(ctx), context.Canceled)
+	}
+	t.missing(d.Message.ID)
+}
+
+// reopen checks what a store keeps over Close and Open, and that it is opened
+// once at a time.
+func (s StoreSuite) reopen(test *testing.T) {
+	opener := s.Opener(test)
+	t := startWith(test, opener)
+	small, large := []byte("small"), random(1<<17)
+	var kept []*mailflow.Decision
+	for _, content := range [][]byte{small, large} {
+		d := t.decision(mailflow.States...)
+		d.Spool = t.spool(content)
+		d.Claimed = ids(d.Deliveries[:1])
+		d.Unrouted = &mailflow.Unrouted{Message: d.Message.ID, Reason: "why", At: t.now}
+		d.Facts = []mailflow.Fact{absent(d.Message.ID), t.below("w", 9)}
+		kept = append(kept, t.commit(d))
+	}
+	if other, err := opener.Open(t.Context()); err == nil {
+		t.Error("the store was opened twice at once")
+		_ = other.Close()
+	}
+	before := t.list(mailflow.QueueQuery{})
+	lost := t.spool(large) // never committed
+	if err := t.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lost.Discard()
+
+	n := t.next
+	t = startWith(test, opener)
+	t.next = n
+	for i := range before {
+		before[i].Claimed = false // claims end with the claimer
+	}
+	t.same("deliveries", t.list(mailflow.QueueQuery{}), before)
+	t.content(kept[0].Message.ID, small)
+	t.content(kept[1].Message.ID, large)
+	t.stale(0, absent(kept[0].Message.ID))
+	t.count("w", t.now.Add(-time.Hour), 9, 2)
+	want := make(map[mailflow.State]int)
+	for _, st := range mailflow.States {
+		want[st] = 2
+	}
+	t.depth(want)
+	if n := len(t.claim(9)); n != 4 {
+		t.Errorf("%d deliveries were claimed after opening again, want 4", n)
+	}
+	if list, err := t.store.Unrouted(t.Context(), "", 0); err != nil || len(list) != 2 {
+		t.Errorf("%d unrouted entries after opening again: %v", len(list), err)
+	}
+}
