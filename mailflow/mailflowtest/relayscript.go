@@ -103,10 +103,10 @@ func RelayStall(release <-chan struct{}) RelayAct {
 
 // RelayAt is a script that acts at one stage and is good at the others.
 func RelayAt(stage RelayStage, act RelayAct) func(RelayEvent) RelayAct {
-	return func(e RelayEvent) RelayAct {
-		if e.Stage == stage {
-			return act
-		}
-		return nil
-	}
+	return RelayActs(map[RelayStage]RelayAct{stage: act})
+}
+
+// RelayActs is a script that acts at some stages and is good at the others.
+func RelayActs(acts map[RelayStage]RelayAct) func(RelayEvent) RelayAct {
+	return func(e RelayEvent) RelayAct { return acts[e.Stage] }
 }

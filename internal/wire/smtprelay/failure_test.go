@@ -135,14 +135,14 @@ var (
 
 // hasten makes the waits at a stage short, and those before it not.
 func hasten(timeouts *Timeouts, stage mailflowtest.RelayStage) {
-	switch {
-	case stage == mailflowtest.RelayMail || stage == mailflowtest.RelayRcpt:
-		timeouts.Command = hasty.Command
-	case stage == mailflowtest.RelayData:
-		timeouts.Data = hasty.Data
-	case stage == mailflowtest.RelayContent:
-		timeouts.Block, timeouts.Final = hasty.Block, hasty.Final
-	default:
-		timeouts.Final = hasty.Final
+	at := map[mailflowtest.RelayStage][]*time.Duration{
+		mailflowtest.RelayMail:    {&timeouts.Command},
+		mailflowtest.RelayRcpt:    {&timeouts.Command},
+		mailflowtest.RelayData:    {&timeouts.Data},
+		mailflowtest.RelayContent: {&timeouts.Block, &timeouts.Final},
+		mailflowtest.RelayFinal:   {&timeouts.Final},
+	}
+	for _, d := range at[stage] {
+		*d = hasty.Final
 	}
 }
