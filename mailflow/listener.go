@@ -21,6 +21,12 @@ type Listener interface {
 	Serve(ctx context.Context, ln net.Listener, gate Gate) error
 }
 
+// Named is a [Listener] or [Fetcher] that wants to know its name in the
+// configuration, for [Peer.Listener]. SetName is called once, before Serve.
+type Named interface {
+	SetName(name string)
+}
+
 // Gate is a listener's way into the engine. It is safe for concurrent use.
 type Gate interface {
 	// Current returns the newest configuration's Listener on this socket,

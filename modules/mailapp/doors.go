@@ -63,6 +63,9 @@ func (a *App) provisionDoor(name string, guest any) (engine.Door, error) {
 	if !ok {
 		return engine.Door{}, fmt.Errorf("%T does not say where it listens", guest)
 	}
+	if n, ok := guest.(mailflow.Named); ok {
+		n.SetName(name)
+	}
 	if user, ok := guest.(mailflow.ServicesUser); ok {
 		if err := user.UseServices(a.services); err != nil {
 			return engine.Door{}, err
