@@ -33,6 +33,15 @@ func (*Capture) Deliver(_ context.Context, a *mailflow.Attempt) ([]mailflow.Resu
 	return results, nil
 }
 
+// Test implements [mailflow.Tester]. There is nothing to reach.
+func (*Capture) Test(context.Context, mailflow.Address, mailflow.Address) mailflow.TestReport {
+	return mailflow.TestReport{
+		Steps:    []mailflow.TestStep{{Name: "capture", Detail: "mail is kept and shown, never sent"}},
+		OK:       true,
+		Unproven: []string{"No server was tried, since this one captures. To send, give it `via smtp`."},
+	}
+}
+
 // UnmarshalCaddyfile sets up t from Caddyfile tokens. Syntax:
 //
 //	via capture
@@ -43,5 +52,6 @@ func (*Capture) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Interface guards
 var (
 	_ caddyfile.Unmarshaler = (*Capture)(nil)
+	_ mailflow.Tester       = (*Capture)(nil)
 	_ mailflow.Transport    = (*Capture)(nil)
 )
