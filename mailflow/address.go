@@ -150,6 +150,12 @@ func NormalizeDomain(domain string) (string, error) {
 			return "", fmt.Errorf("domain %q: %w", domain, err)
 		}
 	}
+	if strings.Contains(ascii, "xn--") {
+		// What cannot be read back, such as bytes that are no UTF-8, is no name.
+		if again, err := lenientDomain.ToASCII(ascii); err != nil || again != ascii {
+			return "", fmt.Errorf("domain %q is malformed", domain)
+		}
+	}
 	switch {
 	case ascii == "":
 		return "", errors.New("empty domain")
