@@ -120,10 +120,10 @@ func Choose(servers []Candidate, author mailflow.Address) Choice {
 	}
 	key := author.Key()
 	best, bestRank := 0, rankOf(&servers[0], key, author.Domain)
-	ranks := make([]int8, len(servers))
+	ranks := make([]int, len(servers))
 	for i := range servers {
 		rank := rankOf(&servers[i], key, author.Domain)
-		ranks[i] = int8(rank)
+		ranks[i] = rank
 		if order(rank, bestRank, &servers[i], &servers[best]) < 0 {
 			best, bestRank = i, rank
 		}
@@ -134,7 +134,7 @@ func Choose(servers []Candidate, author mailflow.Address) Choice {
 	}
 	for i := range servers {
 		if i != best {
-			choice.Losers = append(choice.Losers, Loser{servers[i].Name, reasonOf(int(ranks[i]), bestRank)})
+			choice.Losers = append(choice.Losers, Loser{servers[i].Name, reasonOf(ranks[i], bestRank)})
 		}
 	}
 	return choice
@@ -162,12 +162,12 @@ func order(rankA, rankB int, a, b *Candidate) int {
 
 // reasonOf returns why a candidate of rank lost to one of rank won.
 func reasonOf(rank, won int) Reason {
-	switch {
-	case rank == won:
+	switch rank {
+	case won:
 		return ReasonPriority
-	case rank == rankDefault:
+	case rankDefault:
 		return ReasonDefault
-	case rank == rankLast:
+	case rankLast:
 		return ReasonFilter
 	}
 	return ReasonStep

@@ -91,8 +91,8 @@ func (r *Report) UTF8() bool {
 // the message if it is to be quoted; where that fails the header is quoted.
 func Build(r Report) []byte {
 	w := &writer{utf8: r.UTF8()}
-	quoted, whole := quote(&r)
-	bound := boundary(r.MessageID, quoted)
+	quoted := quote(&r)
+	bound := boundary(r.MessageID, quoted.bytes)
 
 	w.field("Date", r.At.Format(dateFormat))
 	w.field("From", "Mail Delivery System <"+author(&r)+">")
@@ -111,7 +111,7 @@ func Build(r Report) []byte {
 	}
 	w.line("Content-Type: multipart/report; report-type=" + kind + ";")
 	w.line("\tboundary=\"" + bound + "\"")
-	if w.utf8 || eightBit(quoted) {
+	if w.utf8 || eightBit(quoted.bytes) {
 		w.field("Content-Transfer-Encoding", "8bit")
 	}
 	w.line("")
@@ -119,7 +119,9 @@ func Build(r Report) []byte {
 	w.line("")
 
 	w.line("--" + bound)
-	explain(w, &r, whole)
+	explain(w, &r)
+	w.line(quoted.says())
+	w.line("")
 	w.line("--" + bound)
 	w.line("Content-Type: message/" + kind)
 	if w.utf8 {
@@ -128,7 +130,7 @@ func Build(r Report) []byte {
 	w.line("")
 	status(w, &r)
 	w.line("--" + bound)
-	original(w, quoted, whole)
+	original(w, quoted)
 	w.line("--" + bound + "--")
 	return w.b.Bytes()
 }
@@ -142,7 +144,7 @@ func author(r *Report) string {
 }
 
 // explain writes the part for people.
-func explain(w *writer, r *Report, whole bool) {
+func explain(w *writer, r *Report) {
 	charset := "us-ascii"
 	if w.utf8 {
 		charset = "utf-8"
@@ -187,12 +189,6 @@ func explain(w *writer, r *Report, whole bool) {
 				w.line("    It is tried until " + rcpt.RetryUntil.Format(dateFormat) + ".")
 			}
 		}
-	}
-	w.line("")
-	if whole {
-		w.line("Your message is attached.")
-	} else {
-		w.line("The header of your message is attached.")
 	}
 	w.line("")
 }

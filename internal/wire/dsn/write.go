@@ -86,24 +86,37 @@ func token(s, instead string) string {
 	return s
 }
 
-// quote returns what of the message the report quotes, and whether that is all
-// of it.
-func quote(r *Report) (quoted []byte, whole bool) {
+// quotation is what a report quotes of the message.
+type quotation struct {
+	bytes []byte
+	whole bool // all of it, not the header alone
+}
+
+// says tells the sender what is attached.
+func (q quotation) says() string {
+	if q.whole {
+		return "Your message is attached."
+	}
+	return "The header of your message is attached."
+}
+
+// quote reads what the report quotes.
+func quote(r *Report) quotation {
 	m := r.Message
 	if r.Return != mailflow.ReturnHeaders && m.Size() <= MaxQuoted && reports(r, Failed) {
 		if b, err := read(m.Body, m.Size()); err == nil {
-			return b, true
+			return quotation{bytes: b, whole: true}
 		}
 	}
 	b, err := read(m.Body, int64(m.Header.Size()))
 	if err != nil {
-		return nil, false
+		return quotation{}
 	}
 	b = bytes.TrimSuffix(b, []byte("\r\n\r\n"))
 	if len(b) > maxHeader {
 		b = b[:max(0, bytes.LastIndex(b[:maxHeader], []byte("\r\n")))]
 	}
-	return bytes.TrimRight(b, "\r\n"), false
+	return quotation{bytes: bytes.TrimRight(b, "\r\n")}
 }
 
 // reports reports whether a recipient has that action: only a failure returns
@@ -127,23 +140,23 @@ func read(r io.ReaderAt, size int64) ([]byte, error) {
 
 // original writes the part with the message or its header. The types for
 // UTF-8 (RFC 6533) are taken when the header is UTF-8.
-func original(w *writer, quoted []byte, whole bool) {
-	global := eightBit(quoted[:mailflow.ParseHeader(quoted).Size()])
+func original(w *writer, q quotation) {
+	global := eightBit(q.bytes[:mailflow.ParseHeader(q.bytes).Size()])
 	switch {
-	case whole && global:
+	case q.whole && global:
 		w.line("Content-Type: message/global")
-	case whole:
+	case q.whole:
 		w.line("Content-Type: message/rfc822")
 	case global:
 		w.line("Content-Type: message/global-headers")
 	default:
 		w.line("Content-Type: text/rfc822-headers")
 	}
-	if eightBit(quoted) {
+	if eightBit(q.bytes) {
 		w.line("Content-Transfer-Encoding: 8bit")
 	}
 	w.line("")
-	w.b.Write(quoted)
+	w.b.Write(q.bytes)
 	w.line("")
 }
 

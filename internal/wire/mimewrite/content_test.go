@@ -56,8 +56,11 @@ func TestHeaderChanges(t *testing.T) {
 		{"ensure, there", "", []mailflow.HeaderChange{change("ensure", "subject", "0")}, kept},
 		{"ensure, not there", "", []mailflow.HeaderChange{change("ensure", "Date", "now")}, "Date: now\n" + kept},
 		{"remove", "", []mailflow.HeaderChange{change("remove", "X-A", "")}, strings.Replace(kept, "X-A: 1\nx-a: 2\n", "", 1)},
-		{"in order", "", []mailflow.HeaderChange{change("remove", "X-A", ""), change("ensure", "X-A", "3"), change("ensure", "X-A", "4")},
-			"X-A: 3\n" + strings.Replace(kept, "X-A: 1\nx-a: 2\n", "", 1)},
+		{
+			"in order", "",
+			[]mailflow.HeaderChange{change("remove", "X-A", ""), change("ensure", "X-A", "3"), change("ensure", "X-A", "4")},
+			"X-A: 3\n" + strings.Replace(kept, "X-A: 1\nx-a: 2\n", "", 1),
+		},
 		{"bcc is never sent", "", []mailflow.HeaderChange{change("set", "Bcc", "a@b.example")}, kept},
 	} {
 		m := mailflowtest.NewMessage(t, mail)
@@ -170,14 +173,26 @@ func TestReceived(t *testing.T) {
 		stamp Stamp
 		want  string
 	}{
-		{"one recipient", Stamp{&peer, "mx.example", "01ID", one, at},
-			"Received: from client.example ([192.0.2.1])\r\n\tby mx.example with ESMTPS id 01ID\r\n\tfor <bob@example.com>;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n"},
-		{"two recipients", Stamp{&peer, "mx.example", "01ID", append(one, one...), at},
-			"Received: from client.example ([192.0.2.1])\r\n\tby mx.example with ESMTPS id 01ID;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n"},
-		{"local", Stamp{&mailflow.Peer{Protocol: "local"}, "mx.example", "01ID", nil, at},
-			"Received: by mx.example id 01ID;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n"},
-		{"v6 and a bad hello", Stamp{&mailflow.Peer{Protocol: "SMTP", IP: netip.MustParseAddr("2001:db8::1"), Hello: "x\r\nBcc: y"}, "mx.example", "01ID", nil, at},
-			"Received: from [IPv6:2001:db8::1]\r\n\tby mx.example with SMTP id 01ID;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n"},
+		{
+			"one recipient",
+			Stamp{&peer, "mx.example", "01ID", one, at},
+			"Received: from client.example ([192.0.2.1])\r\n\tby mx.example with ESMTPS id 01ID\r\n\tfor <bob@example.com>;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n",
+		},
+		{
+			"two recipients",
+			Stamp{&peer, "mx.example", "01ID", append(one, one...), at},
+			"Received: from client.example ([192.0.2.1])\r\n\tby mx.example with ESMTPS id 01ID;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n",
+		},
+		{
+			"local",
+			Stamp{&mailflow.Peer{Protocol: "local"}, "mx.example", "01ID", nil, at},
+			"Received: by mx.example id 01ID;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n",
+		},
+		{
+			"v6 and a bad hello",
+			Stamp{&mailflow.Peer{Protocol: "SMTP", IP: netip.MustParseAddr("2001:db8::1"), Hello: "x\r\nBcc: y"}, "mx.example", "01ID", nil, at},
+			"Received: from [IPv6:2001:db8::1]\r\n\tby mx.example with SMTP id 01ID;\r\n\tMon, 02 Mar 2026 10:30:00 +0200\r\n",
+		},
 	} {
 		if got := Received(c.stamp); got != c.want {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)

@@ -63,12 +63,12 @@ func (c *converter) text(_ *entity, b []byte) error {
 	return err
 }
 
-func (c *converter) end(_ *entity, cut bool) error {
+func (c *converter) end(_ *entity, by delimiter) error {
 	c.col = 0
 	if c.now.enc != quoted && c.now.enc != base64ed {
 		return nil
 	}
-	if !cut {
+	if by == atEnd {
 		if _, err := c.enc.Write(c.held); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (c *converter) end(_ *entity, cut bool) error {
 	if err := c.enc.Close(); err != nil {
 		return err
 	}
-	if !cut && c.now.enc == base64ed {
+	if by == atEnd && c.now.enc == base64ed {
 		c.held = []byte("\r\n")
 	}
 	_, err := c.out.Write(c.held)

@@ -103,7 +103,7 @@ func (p *planner) text(_ *entity, b []byte) error {
 	return nil
 }
 
-func (p *planner) end(e *entity, _ bool) error {
+func (p *planner) end(e *entity, _ delimiter) error {
 	n := &p.parts[p.at]
 	n.utf8 = p.now.utf8()
 	switch {

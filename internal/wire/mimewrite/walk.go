@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"mime"
+	"slices"
 	"strings"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -21,9 +22,9 @@ type visitor interface {
 	head(e *entity, raw []byte) error
 	// text is called with the content of a leaf, piece by piece.
 	text(e *entity, b []byte) error
-	// end is called after the content of a leaf; cut says that a boundary
-	// follows, to which the last CRLF of the content belongs.
-	end(e *entity, cut bool) error
+	// end is called after the content of a leaf with the boundary that follows,
+	// to which the last CRLF of the content belongs, or with atEnd.
+	end(e *entity, by delimiter) error
 	// gap is called with boundaries, preambles and epilogues.
 	gap(b []byte) error
 }
@@ -104,8 +105,8 @@ func (w *walk) delimits() (delimiter, bool) {
 		return atEnd, false
 	}
 	rest = bytes.TrimRight(rest, " \t\r\n")
-	for i := len(w.stack) - 1; i >= 0; i-- {
-		after, ok := bytes.CutPrefix(rest, []byte(w.stack[i]))
+	for i, open := range slices.Backward(w.stack) {
+		after, ok := bytes.CutPrefix(rest, []byte(open))
 		if ok && (len(after) == 0 || string(after) == "--") {
 			return delimiter{level: i, closes: len(after) > 0}, true
 		}
@@ -150,7 +151,7 @@ func (w *walk) entity(e *entity, def string) (delimiter, error) {
 	}
 	if d != nil {
 		if e.kind == leafKind {
-			err = w.v.end(e, true)
+			err = w.v.end(e, *d)
 		}
 		return *d, err
 	}
@@ -165,7 +166,7 @@ func (w *walk) entity(e *entity, def string) (delimiter, error) {
 	if err != nil {
 		return atEnd, err
 	}
-	return end, w.v.end(e, end != atEnd)
+	return end, w.v.end(e, end)
 }
 
 // multipart goes through the parts of e.
