@@ -85,8 +85,11 @@ func TestWants(t *testing.T) {
 		notify []mailflow.Notify
 		want   string
 	}{
-		{nil, "FAILURE DELAY"}, {[]mailflow.Notify{never}, ""}, {[]mailflow.Notify{success}, "SUCCESS"},
-		{[]mailflow.Notify{failure, success}, "FAILURE SUCCESS"}, {[]mailflow.Notify{delay}, "DELAY"},
+		{nil, "FAILURE DELAY"},
+		{[]mailflow.Notify{never}, ""},
+		{[]mailflow.Notify{success}, "SUCCESS"},
+		{[]mailflow.Notify{failure, success}, "FAILURE SUCCESS"},
+		{[]mailflow.Notify{delay}, "DELAY"},
 	} {
 		var got []string
 		for _, n := range []mailflow.Notify{failure, delay, success} {

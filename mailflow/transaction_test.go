@@ -121,9 +121,17 @@ func TestTraceSummary(t *testing.T) {
 func TestActionKeys(t *testing.T) {
 	t.Parallel()
 	actions := []mailflow.Action{
-		mailflow.Deliver{}, mailflow.Deliver{Server: "a"}, mailflow.Deliver{Destination: "a"}, mailflow.Deliver{Hold: "a"},
-		mailflow.Deliver{Server: "a", Hold: "b"}, mailflow.Capture{}, mailflow.Capture{Reason: "a"}, mailflow.Unroute{}, mailflow.Unroute{Reason: "a"},
-		mailflow.Drop{}, mailflow.Drop{Reason: "a"},
+		mailflow.Deliver{},
+		mailflow.Deliver{Server: "a"},
+		mailflow.Deliver{Destination: "a"},
+		mailflow.Deliver{Hold: "a"},
+		mailflow.Deliver{Server: "a", Hold: "b"},
+		mailflow.Capture{},
+		mailflow.Capture{Reason: "a"},
+		mailflow.Unroute{},
+		mailflow.Unroute{Reason: "a"},
+		mailflow.Drop{},
+		mailflow.Drop{Reason: "a"},
 	}
 	seen := make(map[string]mailflow.Action)
 	for _, a := range actions {
