@@ -90,46 +90,46 @@ func run(ctx context.Context, h mailflow.Handler, tx *mailflow.Transaction) outc
 	return o
 }
 
-func handlerIsPure(t *testing.T, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
-	t.Helper()
-	first := run(t.Context(), h, newTx(t))
-	if second := run(t.Context(), h, newTx(t)); !reflect.DeepEqual(first, second) {
-		t.Errorf("the same transaction gave %+v, then %+v", first, second)
+func handlerIsPure(tb testing.TB, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
+	tb.Helper()
+	first := run(tb.Context(), h, newTx(tb))
+	if second := run(tb.Context(), h, newTx(tb)); !reflect.DeepEqual(first, second) {
+		tb.Errorf("the same transaction gave %+v, then %+v", first, second)
 	}
 }
 
-func handlerLeavesMail(t *testing.T, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
-	t.Helper()
-	got, want := newTx(t), newTx(t)
+func handlerLeavesMail(tb testing.TB, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
+	tb.Helper()
+	got, want := newTx(tb), newTx(tb)
 	envelope, peer, message := got.Envelope, got.Peer, got.Message
-	run(t.Context(), h, got)
+	run(tb.Context(), h, got)
 	switch {
 	case got.Envelope != envelope || !reflect.DeepEqual(envelope, want.Envelope):
-		t.Errorf("the envelope was changed to %+v", got.Envelope)
+		tb.Errorf("the envelope was changed to %+v", got.Envelope)
 	case got.Peer != peer || !reflect.DeepEqual(peer, want.Peer):
-		t.Errorf("the peer was changed to %+v", got.Peer)
+		tb.Errorf("the peer was changed to %+v", got.Peer)
 	case got.Message != message:
-		t.Error("the message was replaced")
+		tb.Error("the message was replaced")
 	case got.Route != want.Route || got.Now != want.Now:
-		t.Error("the route's name or the time was changed")
+		tb.Error("the route's name or the time was changed")
 	}
 	if message == nil {
 		return
 	}
 	if !reflect.DeepEqual(message.Header, want.Message.Header) || message.ID != want.Message.ID {
-		t.Error("the message was changed")
+		tb.Error("the message was changed")
 	}
-	if got, want := content(t, message), content(t, want.Message); got != want {
-		t.Errorf("the bytes were changed to %q", got)
+	if got, want := content(tb, message), content(tb, want.Message); got != want {
+		tb.Errorf("the bytes were changed to %q", got)
 	}
 }
 
 // content reads the whole message, which also finds a body that was closed.
-func content(t *testing.T, m *mailflow.Message) string {
-	t.Helper()
+func content(tb testing.TB, m *mailflow.Message) string {
+	tb.Helper()
 	b, err := io.ReadAll(io.NewSectionReader(m.Body, 0, m.Size()))
 	if err != nil {
-		t.Fatalf("reading the body after the handler: %v", err)
+		tb.Fatalf("reading the body after the handler: %v", err)
 	}
 	return string(b)
 }
@@ -142,17 +142,17 @@ func (m oneRecipient) Match(_ context.Context, _ *mailflow.Transaction, rcpt mai
 	return rcpt.Address.Is(mailflow.Address(m)), nil
 }
 
-func handlerObeysScope(t *testing.T, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
-	t.Helper()
-	tx := newTx(t)
+func handlerObeysScope(tb testing.TB, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
+	tb.Helper()
+	tx := newTx(tb)
 	only := tx.Envelope.Recipients[0].Address
 	route := mailflow.Route{{Name: "handler", Match: []mailflow.Matcher{oneRecipient(only)}, Handler: h}}
-	if err := route.Run(t.Context(), tx, mailflow.Done); err != nil {
+	if err := route.Run(tb.Context(), tx, mailflow.Done); err != nil {
 		return // the whole transaction is deferred
 	}
 	for _, v := range tx.Verdicts() {
 		if !v.Recipient.Address.Is(only) && (v.Action != nil || v.Reply != nil) {
-			t.Errorf("it decided about %s, which is out of its scope", v.Recipient.Address)
+			tb.Errorf("it decided about %s, which is out of its scope", v.Recipient.Address)
 		}
 	}
 }
@@ -160,47 +160,47 @@ func handlerObeysScope(t *testing.T, h mailflow.Handler, newTx func(testing.TB) 
 // errSuite is what the suite's next returns.
 var errSuite = errors.New("the rest of the route failed")
 
-func handlerCallsNext(t *testing.T, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
-	t.Helper()
+func handlerCallsNext(tb testing.TB, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
+	tb.Helper()
 	calls := 0
-	err := mailflow.Route{{Name: "handler", Handler: h}}.Run(t.Context(), newTx(t),
+	err := mailflow.Route{{Name: "handler", Handler: h}}.Run(tb.Context(), newTx(tb),
 		func(context.Context, *mailflow.Transaction) error { calls++; return errSuite })
 	if calls > 1 {
-		t.Errorf("it called next %d times", calls)
+		tb.Errorf("it called next %d times", calls)
 	}
 	if calls > 0 && !errors.Is(err, errSuite) {
-		t.Errorf("the error of next became %v", err)
+		tb.Errorf("the error of next became %v", err)
 	}
 }
 
-func handlerRefuses(t *testing.T, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
-	t.Helper()
-	tx := newTx(t)
-	run(t.Context(), h, tx)
+func handlerRefuses(tb testing.TB, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
+	tb.Helper()
+	tx := newTx(tb)
+	run(tb.Context(), h, tx)
 	for _, v := range tx.Verdicts() {
 		r := v.Reply
 		if r == nil {
 			continue
 		}
 		if !r.Temporary() && !r.Permanent() {
-			t.Errorf("%s is refused with %s", v.Recipient.Address, r)
+			tb.Errorf("%s is refused with %s", v.Recipient.Address, r)
 		}
 		if strings.ContainsFunc(r.Text, func(c rune) bool { return c < ' ' || c >= 0x7f }) {
-			t.Errorf("the text of %q is not ASCII on one line", r)
+			tb.Errorf("the text of %q is not ASCII on one line", r)
 		}
 	}
 }
 
-func handlerRunsConcurrently(t *testing.T, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
-	t.Helper()
+func handlerRunsConcurrently(tb testing.TB, h mailflow.Handler, newTx func(testing.TB) *mailflow.Transaction) {
+	tb.Helper()
 	const together = 8
-	want := run(t.Context(), h, newTx(t))
+	want := run(tb.Context(), h, newTx(tb))
 	var all sync.WaitGroup
 	for range together {
-		tx := newTx(t)
+		tx := newTx(tb)
 		all.Go(func() {
-			if got := run(t.Context(), h, tx); !reflect.DeepEqual(got, want) {
-				t.Errorf("beside others it gave %+v, alone %+v", got, want)
+			if got := run(tb.Context(), h, tx); !reflect.DeepEqual(got, want) {
+				tb.Errorf("beside others it gave %+v, alone %+v", got, want)
 			}
 		})
 	}
