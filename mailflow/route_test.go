@@ -79,9 +79,9 @@ func claim(reason string) handler {
 	}
 }
 
-func pass(_ context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
+func pass(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
 	tx.Trace.Note("sees", sees(tx))
-	return next(context.Background(), tx)
+	return next(ctx, tx)
 }
 
 func keep(context.Context, *mailflow.Transaction, mailflow.Next) error { return nil }
