@@ -179,13 +179,10 @@ func (a *App) readListener(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
-	var own struct {
-		Name string `json:"name"`
-	}
-	if err := json.Unmarshal(raw, &own); err != nil {
+	name, raw, err := cutName(raw)
+	if err != nil {
 		return d.WrapErr(err)
 	}
-	name := own.Name
 	if name == "" {
 		peek := start
 		peek.NextArg()
@@ -199,6 +196,26 @@ func (a *App) readListener(d *caddyfile.Dispenser) error {
 	}
 	put(&a.ListenersRaw, name, raw)
 	return nil
+}
+
+// cutName takes the name that a listener gives itself out of its JSON, where
+// it is the key of the map.
+func cutName(raw json.RawMessage) (string, json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return "", nil, fmt.Errorf("reading the listener: %w", err)
+	}
+	named, ok := fields["name"]
+	if !ok {
+		return "", raw, nil
+	}
+	var name string
+	if err := json.Unmarshal(named, &name); err != nil {
+		return "", nil, fmt.Errorf("reading the listener's name: %w", err)
+	}
+	delete(fields, "name")
+	raw, err := json.Marshal(fields)
+	return name, raw, err
 }
 
 // listenerName returns the name of a listener that gives itself none: protocol
