@@ -51,7 +51,10 @@ var (
 )
 
 func newConn(ctx context.Context, s *Server, raw net.Conn) *conn {
-	return &conn{server: s, ctx: ctx, socket: raw, net: raw, client: Client{IP: addrOf(raw)}}
+	c := &conn{server: s, ctx: ctx, socket: raw, net: raw}
+	c.client.IP = addrOf(raw)
+	c.client.Local = c.client.IP.IsLoopback() || raw.RemoteAddr().Network() == "unix"
+	return c
 }
 
 // addrOf returns the address of the peer of c; invalid on unix sockets.
@@ -96,7 +99,7 @@ func (c *conn) fill(pause time.Duration) error {
 	if err := c.net.SetReadDeadline(deadline); err != nil {
 		return err
 	}
-	// drain sets the flag before it sets its deadline: one of the two is seen.
+	// drain sets the flag before it sets its deadline: one of the two holds.
 	if c.draining.Load() {
 		return errDraining
 	}

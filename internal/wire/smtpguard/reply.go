@@ -136,7 +136,7 @@ func (c *conn) greet() {
 			return
 		}
 	}
-	if c.draining.Load() {
+	if c.ctx.Err() != nil {
 		c.reply(mailflow.ReplyShuttingDown)
 		return
 	}
@@ -192,6 +192,8 @@ func mend(verb string, r *mailflow.Reply) *mailflow.Reply {
 		return replyParamUnknown
 	case verb == "AUTH" && r.Code == 235:
 		return replyLoggedIn
+	case verb == "AUTH" && r.Code == 502:
+		return replyArguments
 	case verb == "AUTH" && r.Text == "Invalid base64 data":
 		return replyBase64
 	case r.Code == 421 && r.Text == "Internal server error":

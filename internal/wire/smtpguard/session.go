@@ -51,6 +51,8 @@ type Client struct {
 	// IP is the peer's address, with IPv4 in its own form; invalid on unix
 	// sockets.
 	IP netip.Addr
+	// Local is set for peers on this machine: on unix sockets and loopback.
+	Local bool
 	// Hello is what the peer called itself.
 	Hello string
 	// Extended is set by EHLO, and not by HELO.

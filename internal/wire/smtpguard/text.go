@@ -48,36 +48,36 @@ func (t *text) feed(dst, src []byte) (put, took int, end bool) {
 // and how many of src are done with. Both are the same until there is a fault;
 // then nothing is given.
 func (t *text) piece(src []byte, room int) (give, done int) {
+	if t.gives() {
+		src = src[:min(len(src), room+len("\r\n"))] // look no further than needed
+	}
 	i := bytes.IndexByte(src, '\n')
 	if i < 0 {
-		i = len(src)
-		if src[i-1] == '\r' {
+		if i = len(src); src[i-1] == '\r' {
 			i-- // its LF may come
 		}
-		if i == 0 {
-			return 0, 0
-		}
-		t.check(src[:i], false)
-		if t.gives() && i > room {
-			i = room
-		}
-		t.grow(i, i > 0)
-		return t.given(i), i
+		return t.part(src[:i], room)
 	}
-	complete := i > 0 && src[i-1] == '\r'
-	body := src[:i]
-	if complete {
-		body = src[:i-1]
-	}
-	t.check(body, !complete)
+	body, ok := bytes.CutSuffix(src[:i], []byte("\r"))
 	if t.gives() && i+1 > room {
-		// Only a part of the line fits: never the CR without its LF.
-		i = min(room, len(body))
-		t.grow(i, t.middle || i > 0)
-		return t.given(i), i
+		return t.part(body, room) // never the CR without its LF
 	}
-	t.grow(i+1, !complete)
+	t.check(body, !ok)
+	t.grow(i+1, !ok)
 	return t.given(i + 1), i + 1
+}
+
+// part does with body, in which no line ends, what piece does with src.
+func (t *text) part(body []byte, room int) (give, done int) {
+	if t.gives() {
+		body = body[:min(len(body), room)]
+	}
+	if len(body) == 0 {
+		return 0, 0
+	}
+	t.check(body, false)
+	t.grow(len(body), true)
+	return t.given(len(body)), len(body)
 }
 
 // check notes a fault of body.
