@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 )
 
 // Handler is one step of a route. It decides about the recipients that are
@@ -54,6 +55,9 @@ const (
 	// ProspectSilent: it has nothing to say about recipients, as if it were
 	// no [RcptHandler].
 	ProspectSilent
+	// ProspectRest: it takes whatever reaches it, which says nothing about
+	// whether the address exists; those behind it are not asked.
+	ProspectRest
 )
 
 // Matcher is a condition on a recipient of a transaction; conditions on the
@@ -67,6 +71,22 @@ type Matcher interface {
 	Match(ctx context.Context, tx *Transaction, rcpt Recipient) (bool, error)
 }
 
+// EnvelopeMatcher is a [Matcher] that can say that it never needs the content:
+// what it answers at RCPT stands. Any other matcher's "false" at RCPT may
+// become "true" when the content is there.
+type EnvelopeMatcher interface {
+	Matcher
+
+	// EnvelopeOnly reports whether Match looks at no content.
+	EnvelopeOnly() bool
+}
+
+// EnvelopeOnly reports whether m is an [EnvelopeMatcher] that needs no content.
+func EnvelopeOnly(m Matcher) bool {
+	e, ok := m.(EnvelopeMatcher)
+	return ok && e.EnvelopeOnly()
+}
+
 // MatcherSet is a matcher that holds when all of its members hold.
 type MatcherSet []Matcher
 
@@ -78,6 +98,11 @@ func (s MatcherSet) Match(ctx context.Context, tx *Transaction, rcpt Recipient) 
 		}
 	}
 	return true, nil
+}
+
+// EnvelopeOnly implements [EnvelopeMatcher].
+func (s MatcherSet) EnvelopeOnly() bool {
+	return !slices.ContainsFunc(s, func(m Matcher) bool { return !EnvelopeOnly(m) })
 }
 
 // Step is one handler of a route with its condition.
@@ -199,8 +224,10 @@ func (r Route) Rcpt(ctx context.Context, tx *Transaction, rcpt Recipient) error 
 }
 
 // Prospect asks the route's [RcptHandler]s about rcpt, in order, until one may
-// claim or refuses it. It returns [ProspectSilent] if none has anything to
-// say. Handlers with a route inside answer with it.
+// claim it, refuses it or takes the rest. It returns [ProspectSilent] if none
+// has anything to say. A handler whose condition needs the content cannot
+// refuse here, but it keeps rcpt from being refused if it may claim it.
+// Handlers with a route inside answer with Prospect.
 func (r Route) Prospect(ctx context.Context, tx *Transaction, rcpt Recipient) (Prospect, error) {
 	prospect := ProspectSilent
 	for i := range r {
@@ -208,16 +235,56 @@ func (r Route) Prospect(ctx context.Context, tx *Transaction, rcpt Recipient) (P
 		if !ok {
 			continue
 		}
-		if ok, err := r[i].matches(ctx, tx, rcpt); err != nil {
+		matches, err := r[i].matches(ctx, tx, rcpt)
+		could := matches
+		if err == nil && !matches {
+			could, err = r[i].couldMatch(ctx, tx, rcpt)
+		}
+		switch {
+		case err != nil:
 			return ProspectNone, fmt.Errorf("matching for %s: %w", r[i].Name, err)
-		} else if !ok {
+		case !could:
 			continue
 		}
 		p, err := h.HandleRcpt(ctx, tx, rcpt)
-		if err != nil || p == ProspectMaybe {
+		switch {
+		case !matches && (err != nil || p == ProspectNone || p == ProspectSilent):
+		case !matches:
+			return ProspectMaybe, nil
+		case err != nil || p == ProspectMaybe:
 			return p, err
+		case p == ProspectRest && prospect == ProspectNone:
+			return ProspectNone, ReplyUnknownRecipient
+		case p == ProspectRest:
+			return p, nil
+		default:
+			prospect = min(prospect, p)
 		}
-		prospect = min(prospect, p)
 	}
 	return prospect, nil
+}
+
+// couldMatch reports whether a condition of s may hold once there is content.
+func (s *Step) couldMatch(ctx context.Context, tx *Transaction, rcpt Recipient) (bool, error) {
+	for _, m := range s.Match {
+		set, ok := m.(MatcherSet)
+		if !ok {
+			set = MatcherSet{m}
+		}
+		could := true
+		for _, member := range set {
+			if !EnvelopeOnly(member) {
+				continue
+			}
+			holds, err := member.Match(ctx, tx, rcpt)
+			if err != nil {
+				return false, err
+			}
+			could = could && holds
+		}
+		if could {
+			return true, nil
+		}
+	}
+	return false, nil
 }

@@ -184,8 +184,19 @@ func (h asked) HandleRcpt(context.Context, *mailflow.Transaction, mailflow.Recip
 	return h.prospect, h.err
 }
 
+// EnvelopeOnly implements mailflow.EnvelopeMatcher.
+func (only) EnvelopeOnly() bool { return true }
+
+// content is a matcher that needs the content, of which there is none.
+type content struct{}
+
+func (content) Match(context.Context, *mailflow.Transaction, mailflow.Recipient) (bool, error) {
+	return false, nil
+}
+
 func TestRouteAtRcpt(t *testing.T) {
 	t.Parallel()
+	rest := asked{prospect: mailflow.ProspectRest}
 	none, maybe, silent := asked{prospect: mailflow.ProspectNone}, asked{prospect: mailflow.ProspectMaybe}, asked{prospect: mailflow.ProspectSilent}
 	for _, c := range []struct {
 		name  string
@@ -202,6 +213,17 @@ func TestRouteAtRcpt(t *testing.T) {
 		{"condition holds", mailflow.Route{step("x", none, only("a"))}, mailflow.ReplyUnknownRecipient},
 		{"refused", mailflow.Route{step("x", asked{err: refusal}), step("y", maybe)}, refusal},
 		{"first who may", mailflow.Route{step("y", maybe), step("x", asked{err: refusal})}, nil},
+		{"rest, alone", mailflow.Route{step("x", rest)}, nil},
+		{"rest, nobody before", mailflow.Route{step("x", silent), step("y", rest), step("z", asked{err: refusal})}, nil},
+		{"rest, nobody may before", mailflow.Route{step("x", none), step("y", rest), step("z", maybe)}, mailflow.ReplyUnknownRecipient},
+		{"rest for others", mailflow.Route{step("x", rest, only("b")), step("y", asked{err: refusal})}, refusal},
+		{"unknown refusal", mailflow.Route{step("x", asked{err: refusal}, content{})}, nil},
+		{"unknown claim before a refusal", mailflow.Route{step("x", maybe, content{}), step("y", asked{err: refusal})}, nil},
+		{"unknown rest before a refusal", mailflow.Route{step("x", rest, content{}), step("y", asked{err: refusal})}, nil},
+		{"unknown claim after none", mailflow.Route{step("x", none), step("y", maybe, content{})}, nil},
+		{"unknown none", mailflow.Route{step("x", none), step("y", none, content{})}, mailflow.ReplyUnknownRecipient},
+		{"not in the set", mailflow.Route{step("x", none), step("y", maybe, mailflow.MatcherSet{content{}, only("b")})}, mailflow.ReplyUnknownRecipient},
+		{"perhaps in the set", mailflow.Route{step("x", none), step("y", maybe, mailflow.MatcherSet{content{}, only("a")})}, nil},
 		{"error", mailflow.Route{step("x", asked{err: errWork})}, errWork},
 		{"matcher that fails", mailflow.Route{step("x", maybe, broken{})}, errMatch},
 	} {
