@@ -43,6 +43,11 @@ func (h *Capture) Handle(_ context.Context, tx *mailflow.Transaction, _ mailflow
 	return nil
 }
 
+// HandleRcpt implements mailflow.RcptHandler.
+func (*Capture) HandleRcpt(context.Context, *mailflow.Transaction, mailflow.Recipient) (mailflow.Prospect, error) {
+	return mailflow.ProspectRest, nil
+}
+
 // UnmarshalCaddyfile reads the handler. Syntax:
 //
 //	capture [<reason...>]
@@ -53,7 +58,7 @@ func (h *Capture) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 
 var (
 	_ caddy.Provisioner     = (*Capture)(nil)
-	_ mailflow.Handler      = (*Capture)(nil)
+	_ mailflow.RcptHandler  = (*Capture)(nil)
 	_ mailroute.RouteBound  = (*Capture)(nil)
 	_ caddyfile.Unmarshaler = (*Capture)(nil)
 )

@@ -78,6 +78,11 @@ func authorOf(tx *mailflow.Transaction) mailflow.Address {
 	return tx.Sender()
 }
 
+// HandleRcpt implements mailflow.RcptHandler.
+func (*ChooseServer) HandleRcpt(context.Context, *mailflow.Transaction, mailflow.Recipient) (mailflow.Prospect, error) {
+	return mailflow.ProspectRest, nil
+}
+
 // UnmarshalCaddyfile reads the handler. Syntax:
 //
 //	choose_server
@@ -90,7 +95,7 @@ func (*ChooseServer) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ mailflow.Handler      = (*ChooseServer)(nil)
+	_ mailflow.RcptHandler  = (*ChooseServer)(nil)
 	_ mailflow.ServicesUser = (*ChooseServer)(nil)
 	_ mailroute.RouteBound  = (*ChooseServer)(nil)
 	_ caddyfile.Unmarshaler = (*ChooseServer)(nil)

@@ -46,7 +46,8 @@ func (m *MatchAuthenticatedAs) Match(_ context.Context, tx *mailflow.Transaction
 	return user != "" && (slices.Contains(m.words, user) || slices.Contains(m.words, "*")), nil
 }
 
-func (*MatchAuthenticatedAs) needsContent() bool { return false }
+// EnvelopeOnly implements mailflow.EnvelopeMatcher.
+func (*MatchAuthenticatedAs) EnvelopeOnly() bool { return true }
 
 // UnmarshalCaddyfile reads the matcher. Syntax:
 //
@@ -57,8 +58,8 @@ func (m *MatchAuthenticatedAs) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err e
 }
 
 var (
-	_ caddy.Provisioner     = (*MatchAuthenticatedAs)(nil)
-	_ caddy.Validator       = (*MatchAuthenticatedAs)(nil)
-	_ mailflow.Matcher      = (*MatchAuthenticatedAs)(nil)
-	_ caddyfile.Unmarshaler = (*MatchAuthenticatedAs)(nil)
+	_ caddy.Provisioner        = (*MatchAuthenticatedAs)(nil)
+	_ caddy.Validator          = (*MatchAuthenticatedAs)(nil)
+	_ mailflow.EnvelopeMatcher = (*MatchAuthenticatedAs)(nil)
+	_ caddyfile.Unmarshaler    = (*MatchAuthenticatedAs)(nil)
 )

@@ -126,7 +126,8 @@ func (m *MatchExpression) Match(ctx context.Context, tx *mailflow.Transaction, r
 	return ok, nil
 }
 
-func (m *MatchExpression) needsContent() bool { return m.blind }
+// EnvelopeOnly implements mailflow.EnvelopeMatcher.
+func (m *MatchExpression) EnvelopeOnly() bool { return !m.blind }
 
 // variables are the values of the variables, made when they are asked for.
 type variables struct {
@@ -209,7 +210,7 @@ func (m *MatchExpression) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ caddy.Provisioner     = (*MatchExpression)(nil)
-	_ mailflow.Matcher      = (*MatchExpression)(nil)
-	_ caddyfile.Unmarshaler = (*MatchExpression)(nil)
+	_ caddy.Provisioner        = (*MatchExpression)(nil)
+	_ mailflow.EnvelopeMatcher = (*MatchExpression)(nil)
+	_ caddyfile.Unmarshaler    = (*MatchExpression)(nil)
 )

@@ -39,7 +39,8 @@ func (m *MatchListener) Match(_ context.Context, tx *mailflow.Transaction, _ mai
 	return slices.Contains(m.words, tx.Peer.Listener), nil
 }
 
-func (*MatchListener) needsContent() bool { return false }
+// EnvelopeOnly implements mailflow.EnvelopeMatcher.
+func (*MatchListener) EnvelopeOnly() bool { return true }
 
 // UnmarshalCaddyfile reads the matcher. Syntax:
 //
@@ -50,7 +51,7 @@ func (m *MatchListener) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 }
 
 var (
-	_ caddy.Validator       = (*MatchListener)(nil)
-	_ mailflow.Matcher      = (*MatchListener)(nil)
-	_ caddyfile.Unmarshaler = (*MatchListener)(nil)
+	_ caddy.Validator          = (*MatchListener)(nil)
+	_ mailflow.EnvelopeMatcher = (*MatchListener)(nil)
+	_ caddyfile.Unmarshaler    = (*MatchListener)(nil)
 )

@@ -48,7 +48,7 @@ func (m *MatchNot) Provision(ctx caddy.Context) error {
 			return err
 		}
 		for _, member := range set {
-			m.blind = m.blind || needsContent(member)
+			m.blind = m.blind || !mailflow.EnvelopeOnly(member)
 		}
 		m.loaded = append(m.loaded, set)
 	}
@@ -73,7 +73,8 @@ func (m *MatchNot) Match(ctx context.Context, tx *mailflow.Transaction, rcpt mai
 	return true, nil
 }
 
-func (m *MatchNot) needsContent() bool { return m.blind }
+// EnvelopeOnly implements mailflow.EnvelopeMatcher.
+func (m *MatchNot) EnvelopeOnly() bool { return !m.blind }
 
 // UnmarshalCaddyfile reads the matcher. Syntax:
 //
@@ -98,8 +99,8 @@ func (m *MatchNot) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ caddy.Provisioner     = (*MatchNot)(nil)
-	_ mailflow.Matcher      = (*MatchNot)(nil)
-	_ mailflow.ServicesUser = (*MatchNot)(nil)
-	_ caddyfile.Unmarshaler = (*MatchNot)(nil)
+	_ caddy.Provisioner        = (*MatchNot)(nil)
+	_ mailflow.EnvelopeMatcher = (*MatchNot)(nil)
+	_ mailflow.ServicesUser    = (*MatchNot)(nil)
+	_ caddyfile.Unmarshaler    = (*MatchNot)(nil)
 )

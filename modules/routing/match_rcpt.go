@@ -45,7 +45,8 @@ func (m *MatchRcpt) Match(_ context.Context, _ *mailflow.Transaction, rcpt mailf
 	return m.filter.Match(rcpt.Address), nil
 }
 
-func (*MatchRcpt) needsContent() bool { return false }
+// EnvelopeOnly implements mailflow.EnvelopeMatcher.
+func (*MatchRcpt) EnvelopeOnly() bool { return true }
 
 // UnmarshalCaddyfile reads the matcher. Syntax:
 //
@@ -56,7 +57,7 @@ func (m *MatchRcpt) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 }
 
 var (
-	_ caddy.Provisioner     = (*MatchRcpt)(nil)
-	_ mailflow.Matcher      = (*MatchRcpt)(nil)
-	_ caddyfile.Unmarshaler = (*MatchRcpt)(nil)
+	_ caddy.Provisioner        = (*MatchRcpt)(nil)
+	_ mailflow.EnvelopeMatcher = (*MatchRcpt)(nil)
+	_ caddyfile.Unmarshaler    = (*MatchRcpt)(nil)
 )

@@ -92,7 +92,8 @@ func (m *MatchRemoteIP) Match(_ context.Context, tx *mailflow.Transaction, _ mai
 	return false, nil
 }
 
-func (*MatchRemoteIP) needsContent() bool { return false }
+// EnvelopeOnly implements mailflow.EnvelopeMatcher.
+func (*MatchRemoteIP) EnvelopeOnly() bool { return true }
 
 // UnmarshalCaddyfile reads the matcher. Syntax:
 //
@@ -103,7 +104,7 @@ func (m *MatchRemoteIP) UnmarshalCaddyfile(d *caddyfile.Dispenser) (err error) {
 }
 
 var (
-	_ caddy.Provisioner     = (*MatchRemoteIP)(nil)
-	_ mailflow.Matcher      = (*MatchRemoteIP)(nil)
-	_ caddyfile.Unmarshaler = (*MatchRemoteIP)(nil)
+	_ caddy.Provisioner        = (*MatchRemoteIP)(nil)
+	_ mailflow.EnvelopeMatcher = (*MatchRemoteIP)(nil)
+	_ caddyfile.Unmarshaler    = (*MatchRemoteIP)(nil)
 )

@@ -36,13 +36,3 @@ func addressFilter(patterns []string) (relay.Filter, error) {
 	}
 	return relay.ParseFilter(patterns)
 }
-
-// envelopeMatcher is a matcher that can say that it needs no content.
-type envelopeMatcher interface{ needsContent() bool }
-
-// needsContent reports whether m needs the content. A matcher that does not
-// say is taken for one that does.
-func needsContent(m any) bool {
-	e, ok := m.(envelopeMatcher)
-	return !ok || e.needsContent()
-}

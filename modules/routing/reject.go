@@ -25,9 +25,8 @@ const maxReplyText = 400
 
 // Reject refuses recipients with an SMTP reply.
 //
-// It is asked at RCPT already, so that a recipient that it takes without
-// knowing the content is refused there; a handler that stands before it and
-// claims recipients by their content alone does not prevent that.
+// It is asked at RCPT already: a recipient that it takes whatever the content
+// is, and that no handler before it may claim, is refused there.
 type Reject struct {
 	// The reply code: 4xx for "try again later", 5xx for "never". 421 and 521
 	// are not possible, since they would end the session.

@@ -31,6 +31,11 @@ func (*Unrouted) Handle(_ context.Context, tx *mailflow.Transaction, _ mailflow.
 	return nil
 }
 
+// HandleRcpt implements mailflow.RcptHandler.
+func (*Unrouted) HandleRcpt(context.Context, *mailflow.Transaction, mailflow.Recipient) (mailflow.Prospect, error) {
+	return mailflow.ProspectRest, nil
+}
+
 // UnmarshalCaddyfile reads the handler. Syntax:
 //
 //	unrouted
@@ -43,6 +48,6 @@ func (*Unrouted) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 }
 
 var (
-	_ mailflow.Handler      = (*Unrouted)(nil)
+	_ mailflow.RcptHandler  = (*Unrouted)(nil)
 	_ caddyfile.Unmarshaler = (*Unrouted)(nil)
 )
