@@ -17,8 +17,12 @@ const (
 	minTrustedBits6 = 16
 )
 
-// parseNetwork reads a CIDR or a single address.
-func parseNetwork(text string) (netip.Prefix, error) {
+// readNetwork reads a CIDR or a single address, with placeholders.
+func readNetwork(raw string) (netip.Prefix, error) {
+	text, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("reading %q: %w", raw, err)
+	}
 	if p, err := netip.ParsePrefix(text); err == nil {
 		return netip.PrefixFrom(p.Addr(), p.Bits()).Masked(), nil
 	}
@@ -62,7 +66,11 @@ func contains(networks []netip.Prefix, ip netip.Addr) bool {
 // onlyLocal reports whether all addresses are loopback or unix sockets, so that
 // only this machine reaches them.
 func onlyLocal(addresses []string) (bool, error) {
-	for _, text := range addresses {
+	for _, raw := range addresses {
+		text, err := caddy.NewReplacer().ReplaceOrErr(raw, true, true)
+		if err != nil {
+			return false, fmt.Errorf("reading address %q: %w", raw, err)
+		}
 		a, err := caddy.ParseNetworkAddress(text)
 		if err != nil {
 			return false, fmt.Errorf("reading address %q: %w", text, err)

@@ -54,14 +54,11 @@ func (s *session) current() *SMTP {
 // on this machine.
 func (s *session) Mechanisms() []string {
 	door := s.current()
-	if door == nil || len(door.Users) == 0 || s.client.TLS == nil && !s.local() {
+	if door == nil || len(door.Users) == 0 || s.client.TLS == nil && !s.client.Local {
 		return nil
 	}
 	return []string{"PLAIN", "LOGIN"}
 }
-
-// local reports whether the peer is on this machine.
-func (s *session) local() bool { return !s.client.IP.IsValid() || s.client.IP.IsLoopback() }
 
 // Auth implements [smtpguard.Session].
 func (s *session) Auth(ctx context.Context, user, password string) error {
@@ -133,7 +130,7 @@ func (s *session) peer(door *SMTP, env *mailflow.Envelope) (*mailflow.Peer, erro
 // trusted reports whether the peer of s may submit without logging in.
 func (s *SMTP) trusted(of *session) bool {
 	if s.trusts {
-		return of.local()
+		return of.client.Local
 	}
 	return of.client.IP.IsValid() && contains(s.networks, of.client.IP)
 }

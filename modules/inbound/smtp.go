@@ -6,8 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -140,7 +142,7 @@ func (s *SMTP) provisionRoles() error {
 		return nil
 	}
 	for _, text := range s.Submit.Networks {
-		p, err := parseNetwork(text)
+		p, err := readNetwork(text)
 		if err != nil {
 			return fmt.Errorf("reading submit: %w", err)
 		}
@@ -177,6 +179,9 @@ func (s *SMTP) Validate() error {
 // UseServices implements [mailflow.ServicesUser].
 func (s *SMTP) UseServices(services *mailflow.Services) error {
 	s.hostname = services.Hostname
+	if err := s.checkDomains(services.Domains); err != nil {
+		return err
+	}
 	domains := map[string]string{"": s.Domain}
 	for name, u := range s.Users {
 		domains[name] = u.Domain
@@ -189,6 +194,23 @@ func (s *SMTP) UseServices(services *mailflow.Services) error {
 			return fmt.Errorf("user %q: domain %s is none of ours: add a domain block", name, d)
 		}
 		return fmt.Errorf("domain %s is none of ours: add a domain block", d)
+	}
+	return nil
+}
+
+// checkDomains refuses a door that takes mail of which nothing says to which of
+// several domains it belongs.
+func (s *SMTP) checkDomains(ds mailflow.Domains) error {
+	if !s.submit || len(ds) < 2 || ds.Default() != nil || s.Domain != "" {
+		return nil
+	}
+	if s.trusts || len(s.networks) > 0 {
+		return errors.New("there are several domains: let one domain block say default, or the listener name its domain")
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Users)) {
+		if s.Users[name].Domain == "" {
+			return fmt.Errorf("there are several domains: let one domain block say default, or user %q name its domain", name)
+		}
 	}
 	return nil
 }
@@ -278,7 +300,11 @@ func (s *SMTP) readSubmit(d *caddyfile.Dispenser) error {
 	return nil
 }
 
-// readUser reads `user NAME HASH { ... }`.
+// readUser reads a user. Syntax:
+//
+//	user NAME HASH {
+//		domain DOMAIN
+//	}
 func (s *SMTP) readUser(d *caddyfile.Dispenser) error {
 	var name string
 	u := new(User)

@@ -42,7 +42,7 @@ func load(t *testing.T, text string) (*SMTP, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
-	services := &mailflow.Services{Hostname: "mx.example", Domains: mailflow.Domains{{Name: "a.example"}, {Name: "b.example"}}}
+	services := &mailflow.Services{Hostname: "mx.example", Domains: mailflow.Domains{{Name: "a.example", Default: true}, {Name: "b.example"}}}
 	return s, s.UseServices(services)
 }
 

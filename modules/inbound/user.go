@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -23,9 +25,6 @@ const (
 	// maxCost bounds what one login costs: each step doubles it, and 14 takes a
 	// second.
 	maxCost = 14
-	// dummyCost is the cost of checking an unknown user, that of `caddy
-	// hash-password`.
-	dummyCost = 14
 )
 
 // User is somebody who may log in.
@@ -95,23 +94,28 @@ func (u *User) hash() ([]byte, error) {
 	return hash, checkHash(hash)
 }
 
-// dummyHash is checked for users who do not exist, so that they take as long as
-// those who do. It is no secret: nothing is compared with its outcome.
-var dummyHash = []byte("$2a$14$.y0uSha11n0tPassWithThis00000000000000000000000000000")
-
 // checks bounds the logins that are checked at once, so that guessing takes no
 // more than half of the machine.
 var checks = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))
 
+// anyUser returns the user whose hash is checked for names that nobody has, so
+// that these take as long as the others. A door that offers AUTH has users.
+func (s *SMTP) anyUser() *User {
+	return s.Users[slices.Min(slices.Collect(maps.Keys(s.Users)))]
+}
+
 // authenticate checks a login of the door's users.
 func (s *SMTP) authenticate(ctx context.Context, name, password string) error {
+	if len(s.Users) == 0 {
+		return replyBadLogin // they are gone since AUTH was offered
+	}
 	u, known := s.Users[name]
-	hash := dummyHash
-	if known {
-		var err error
-		if hash, err = u.hash(); err != nil {
-			return replyNoCheck.Because(err)
-		}
+	if !known {
+		u = s.anyUser()
+	}
+	hash, err := u.hash()
+	if err != nil {
+		return replyNoCheck.Because(fmt.Errorf("user %q: %w", name, err))
 	}
 	select {
 	case checks <- struct{}{}:
@@ -119,7 +123,7 @@ func (s *SMTP) authenticate(ctx context.Context, name, password string) error {
 	case <-ctx.Done():
 		return replyNoCheck.Because(ctx.Err())
 	}
-	err := bcrypt.CompareHashAndPassword(hash, []byte(password))
+	err = bcrypt.CompareHashAndPassword(hash, []byte(password))
 	if err != nil || !known || len(password) > maxPassword {
 		return replyBadLogin
 	}

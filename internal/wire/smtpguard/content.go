@@ -20,7 +20,8 @@ type content struct {
 	conn  *conn
 	text  text
 	limit int64 // of its size
-	got   int64
+	size  int64 // so far, without what SMTP adds
+	read  int64 // of the peer, all counted
 	chunk *chunk // nil for DATA
 	done  bool   // the end was reached
 	err   error  // why it failed; a Reply or an error of reading
@@ -44,7 +45,7 @@ func (c *conn) newContent(limit int64) *content {
 
 // announce looks at the size of a new chunk.
 func (k *content) announce() {
-	if k.err == nil && k.limit > 0 && k.got+k.chunk.left > k.limit {
+	if k.err == nil && k.limit > 0 && k.size+k.chunk.left > k.limit {
 		k.err = mailflow.ReplyTooBig
 	}
 }
@@ -105,7 +106,7 @@ func (k *content) step(p []byte) int {
 		return 0
 	}
 	in.use(took)
-	k.count(took)
+	k.count(put, took)
 	k.done = k.done || end
 	if put == 0 && took == 0 {
 		if err := k.conn.fill(k.conn.timeouts().Block); err != nil {
@@ -131,9 +132,10 @@ func (k *content) splitCR() {
 	}
 }
 
-// count notes that took bytes of the peer are done with.
-func (k *content) count(took int) {
-	k.got += int64(took)
+// count notes that took bytes of the peer are done with, put of them content.
+func (k *content) count(put, took int) {
+	k.size += int64(put)
+	k.read += int64(took)
 	if k.chunk != nil {
 		k.chunk.left -= int64(took)
 	}
@@ -143,10 +145,10 @@ func (k *content) count(took int) {
 	if k.limit <= 0 {
 		return
 	}
-	if k.got > k.limit && k.err == nil {
+	if k.size > k.limit && k.err == nil {
 		k.err = mailflow.ReplyTooBig
 	}
-	if k.got > k.limit+MaxDiscarded {
+	if k.read > k.limit+MaxDiscarded {
 		k.gone, k.conn.closing, k.conn.lingering = true, true, true
 	}
 }
@@ -182,7 +184,7 @@ func (k *content) endChunk() {
 		return
 	}
 	c := k.conn
-	c.emit(&mailflow.Reply{Code: 250, Enhanced: mailflow.EnhancedCode{2, 0, 0}, Text: fmt.Sprintf("%d bytes so far", k.got)})
+	c.emit(&mailflow.Reply{Code: 250, Enhanced: mailflow.EnhancedCode{2, 0, 0}, Text: fmt.Sprintf("%d bytes so far", k.size)})
 	c.in.release()
 	for {
 		line, err := c.nextLine()
