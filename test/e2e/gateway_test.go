@@ -57,9 +57,7 @@ func newGateway(t *testing.T, caddyfile string) *gateway {
 	t.Cleanup(func() {
 		g.kill()
 		_ = log.Close()
-		if t.Failed() {
-			g.showLog()
-		}
+		g.checkLog()
 	})
 	return g
 }
@@ -259,11 +257,20 @@ func (g *gateway) open() int {
 	return q["queued"] + q["deferred"] + q["sending"] + q["held"]
 }
 
-// showLog shows the end of the gateway's log.
-func (g *gateway) showLog() {
+// checkLog fails the test if the gateway has panicked or raced, and shows the
+// end of the log of a test that failed.
+func (g *gateway) checkLog() {
 	log, err := os.ReadFile(g.log.Name())
 	if err != nil {
-		g.t.Log(err)
+		g.t.Error(err)
+	}
+	for _, alarm := range []string{"DATA RACE", "panic"} {
+		if bytes.Contains(log, []byte(alarm)) {
+			g.t.Errorf("the log of the gateway says %q", alarm)
+		}
+	}
+	if !g.t.Failed() {
+		return
 	}
 	var kept []byte
 	for line := range bytes.Lines(log) {
