@@ -173,12 +173,25 @@ func (e *PanicError) Error() string {
 
 // handle calls the handler and catches its panic.
 func (s *Step) handle(ctx context.Context, tx *Transaction, next Next) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Handler: s.Name, Value: v, Stack: debug.Stack()}
-		}
-	}()
+	defer s.catch(&err)
 	return s.Handler.Handle(ctx, tx, next)
+}
+
+// handleRcpt asks the handler and catches its panic.
+func (s *Step) handleRcpt(ctx context.Context, tx *Transaction, rcpt Recipient) (p Prospect, err error) {
+	h, ok := s.Handler.(RcptHandler)
+	if !ok {
+		return ProspectSilent, nil
+	}
+	defer s.catch(&err)
+	return h.HandleRcpt(ctx, tx, rcpt)
+}
+
+// catch is deferred: it makes an error of a panic.
+func (s *Step) catch(err *error) {
+	if v := recover(); v != nil {
+		*err = &PanicError{Handler: s.Name, Value: v, Stack: debug.Stack()}
+	}
 }
 
 // Done is the end of a route: the [Next] of its last step.
@@ -200,11 +213,7 @@ func (s *Step) scope(ctx context.Context, tx *Transaction) ([]int, error) {
 }
 
 func (s *Step) matches(ctx context.Context, tx *Transaction, rcpt Recipient) (ok bool, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Handler: s.Name, Value: v, Stack: debug.Stack()}
-		}
-	}()
+	defer s.catch(&err)
 	for _, m := range s.Match {
 		if ok, err := m.Match(ctx, tx, rcpt); ok || err != nil {
 			return ok, err
@@ -231,8 +240,7 @@ func (r Route) Rcpt(ctx context.Context, tx *Transaction, rcpt Recipient) error 
 func (r Route) Prospect(ctx context.Context, tx *Transaction, rcpt Recipient) (Prospect, error) {
 	prospect := ProspectSilent
 	for i := range r {
-		h, ok := r[i].Handler.(RcptHandler)
-		if !ok {
+		if _, ok := r[i].Handler.(RcptHandler); !ok {
 			continue
 		}
 		matches, err := r[i].matches(ctx, tx, rcpt)
@@ -246,7 +254,7 @@ func (r Route) Prospect(ctx context.Context, tx *Transaction, rcpt Recipient) (P
 		case !could:
 			continue
 		}
-		p, err := h.HandleRcpt(ctx, tx, rcpt)
+		p, err := r[i].handleRcpt(ctx, tx, rcpt)
 		switch {
 		case !matches && (err != nil || p == ProspectNone || p == ProspectSilent):
 		case !matches:
@@ -265,13 +273,14 @@ func (r Route) Prospect(ctx context.Context, tx *Transaction, rcpt Recipient) (P
 }
 
 // couldMatch reports whether a condition of s may hold once there is content.
-func (s *Step) couldMatch(ctx context.Context, tx *Transaction, rcpt Recipient) (bool, error) {
+func (s *Step) couldMatch(ctx context.Context, tx *Transaction, rcpt Recipient) (could bool, err error) {
+	defer s.catch(&err)
 	for _, m := range s.Match {
 		set, ok := m.(MatcherSet)
 		if !ok {
 			set = MatcherSet{m}
 		}
-		could := true
+		could = true
 		for _, member := range set {
 			if !EnvelopeOnly(member) {
 				continue

@@ -234,6 +234,41 @@ func TestRouteAtRcpt(t *testing.T) {
 	}
 }
 
+// panics panics wherever it is asked.
+type panics struct{ handler }
+
+func (panics) HandleRcpt(context.Context, *mailflow.Transaction, mailflow.Recipient) (mailflow.Prospect, error) {
+	panic("at RCPT")
+}
+
+func (panics) Match(context.Context, *mailflow.Transaction, mailflow.Recipient) (bool, error) {
+	panic("in a matcher")
+}
+
+func (panics) EnvelopeOnly() bool { return true }
+
+func TestRouteCatchesPanics(t *testing.T) {
+	t.Parallel()
+	maybe := asked{prospect: mailflow.ProspectMaybe}
+	for name, route := range map[string]mailflow.Route{
+		"handler":                       {step("x", panics{})},
+		"matcher":                       {step("x", maybe, panics{})},
+		"matcher behind an unknown one": {step("x", maybe, mailflow.MatcherSet{content{}, panics{}})},
+	} {
+		tx := newTx()
+		var caught *mailflow.PanicError
+		if err := route.Rcpt(t.Context(), tx, tx.Pending()[0]); !errors.As(err, &caught) || caught.Handler != "x" || len(caught.Stack) == 0 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	tx := newTx()
+	var caught *mailflow.PanicError
+	route := mailflow.Route{step("x", handler(func(context.Context, *mailflow.Transaction, mailflow.Next) error { panic("at DATA") }))}
+	if err := route.Run(t.Context(), tx, mailflow.Done); !errors.As(err, &caught) || caught.Value != "at DATA" {
+		t.Errorf("running: %v", err)
+	}
+}
+
 // provided is a handler that wants the services.
 type provided struct {
 	handler
