@@ -41,9 +41,11 @@ var (
 )
 
 // utf8Needed reports whether the message as a whole needs SMTPUTF8, whoever it
-// goes to.
+// goes to. Bytes outside ASCII in a header need it only if the sender said so:
+// older applications write them without, and every server passes them on.
 func utf8Needed(a *mailflow.Attempt) bool {
-	return !a.Delivery.Envelope.From.IsASCII() || a.Content.UTF8Header()
+	env := &a.Delivery.Envelope
+	return !env.From.IsASCII() || env.SMTPUTF8 && a.Content.UTF8Header()
 }
 
 // check returns the reply that the message earns before anything is sent, or

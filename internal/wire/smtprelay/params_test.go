@@ -25,7 +25,11 @@ func TestParameters(t *testing.T) {
 		})
 	}
 	eight := func(a *mailflow.Attempt) { a.Content = &content{text: "Subject: x\r\n\r\nü\r\n", eightBit: true} }
-	utf8 := func(a *mailflow.Attempt) { a.Content = &content{text: "Subject: ü\r\n\r\nx\r\n", utf8Header: true} }
+	raw := func(a *mailflow.Attempt) { a.Content = &content{text: "Subject: ü\r\n\r\nx\r\n", utf8Header: true} }
+	utf8 := func(a *mailflow.Attempt) {
+		raw(a)
+		a.Delivery.Envelope.SMTPUTF8 = true
+	}
 	dsn := func(a *mailflow.Attempt) {
 		env := &a.Delivery.Envelope
 		env.Return, env.EnvelopeID = mailflow.ReturnHeaders, "a+b c"
@@ -57,6 +61,7 @@ func TestParameters(t *testing.T) {
 		{"8-bit, not offered", without("8BITMIME"), eight, "<a@a.example> SIZE=18", []string{"<b@b.example>"}, nil, false, mailflow.Encoding7Bit},
 
 		{"UTF-8 header", all, utf8, "<a@a.example> SIZE=18 BODY=8BITMIME SMTPUTF8", []string{"<b@b.example>"}, nil, false, 0},
+		{"UTF-8 header, not asked for", without("SMTPUTF8"), raw, "<a@a.example> SIZE=18 BODY=8BITMIME", []string{"<b@b.example>"}, nil, false, 0},
 		{"UTF-8 header, not offered", without("SMTPUTF8"), utf8, "", nil, []string{"error: " + refusedUTF8}, false, 0},
 		{"UTF-8 sender", all, func(a *mailflow.Attempt) {
 			a.Delivery.Envelope.From = mailflow.MustParseAddress("ä@a.example")
