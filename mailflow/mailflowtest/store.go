@@ -96,7 +96,13 @@ func startWith(t *testing.T, opener mailflow.StoreOpener) *storeTest {
 			t.Errorf("closing the store: %v", err)
 		}
 	})
-	return &storeTest{T: t, store: store, now: time.Now().UTC().Truncate(time.Microsecond)}
+	return &storeTest{T: t, store: store, now: clock()}
+}
+
+// clock returns the time as stores keep it. The stores of the suite date by the
+// real clock, so it does, too.
+func clock() time.Time {
+	return time.Now().UTC().Truncate(time.Microsecond) //nolint:forbidigo // a test
 }
 
 // id returns an ID that sorts after those before.

@@ -102,7 +102,7 @@ func testFinishAtomic(t *storeTest) {
 		return d
 	}
 	other := t.add(mailflow.StateHeld)
-	for name, make := range map[string]func(d mailflow.Delivery) *mailflow.Outcome{
+	for name, outcome := range map[string]func(d mailflow.Delivery) *mailflow.Outcome{
 		"a delivery that is not claimed": func(d mailflow.Delivery) *mailflow.Outcome {
 			return &mailflow.Outcome{Deliveries: []mailflow.Delivery{sent(d), sent(other.Deliveries[0])}}
 		},
@@ -132,7 +132,7 @@ func testFinishAtomic(t *storeTest) {
 		},
 	} {
 		d := t.claimed(1)[0]
-		o := make(d)
+		o := outcome(d)
 		if err := t.store.Finish(t.Context(), o); err == nil {
 			t.Errorf("an outcome with %s was committed", name)
 		}

@@ -78,12 +78,37 @@ func testContexts(t *storeTest) {
 
 // reopen checks what a store keeps over Close and Open, and that it is opened
 // once at a time.
-func (s StoreSuite) reopen(test *testing.T) {
-	opener := s.Opener(test)
-	t := startWith(test, opener)
-	small, large := []byte("small"), random(1<<17)
+func (s StoreSuite) reopen(t *testing.T) {
+	t.Helper()
+	opener := s.Opener(t)
+	contents := [][]byte{[]byte("small"), random(1 << 17)}
+	first := startWith(t, opener)
+	kept, listed := first.fill(contents)
+	if other, err := opener.Open(t.Context()); err == nil {
+		t.Error("the store was opened twice at once")
+		_ = other.Close()
+	}
+	lost := first.spool(contents[1]) // never committed
+	if err := first.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lost.Discard()
+
+	second := startWith(t, opener)
+	second.next = first.next
+	for i, d := range kept {
+		second.content(d.Message.ID, contents[i])
+		second.stale(0, absent(d.Message.ID))
+	}
+	second.filled(listed)
+}
+
+// fill commits a message with each content and a delivery in each state. It
+// returns what was committed and how it is listed.
+func (t *storeTest) fill(contents [][]byte) ([]*mailflow.Decision, []mailflow.Queued) {
+	t.Helper()
 	var kept []*mailflow.Decision
-	for _, content := range [][]byte{small, large} {
+	for _, content := range contents {
 		d := t.decision(mailflow.States...)
 		d.Spool = t.spool(content)
 		d.Claimed = ids(d.Deliveries[:1])
@@ -91,27 +116,16 @@ func (s StoreSuite) reopen(test *testing.T) {
 		d.Facts = []mailflow.Fact{absent(d.Message.ID), t.below("w", 9)}
 		kept = append(kept, t.commit(d))
 	}
-	if other, err := opener.Open(t.Context()); err == nil {
-		t.Error("the store was opened twice at once")
-		_ = other.Close()
-	}
-	before := t.list(mailflow.QueueQuery{})
-	lost := t.spool(large) // never committed
-	if err := t.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	lost.Discard()
+	return kept, t.list(mailflow.QueueQuery{})
+}
 
-	n := t.next
-	t = startWith(test, opener)
-	t.next = n
-	for i := range before {
-		before[i].Claimed = false // claims end with the claimer
+// filled checks a store that was filled with two messages and opened again.
+func (t *storeTest) filled(listed []mailflow.Queued) {
+	t.Helper()
+	for i := range listed {
+		listed[i].Claimed = false // claims end with the claimer
 	}
-	t.same("deliveries", t.list(mailflow.QueueQuery{}), before)
-	t.content(kept[0].Message.ID, small)
-	t.content(kept[1].Message.ID, large)
-	t.stale(0, absent(kept[0].Message.ID))
+	t.same("deliveries", t.list(mailflow.QueueQuery{}), listed)
 	t.count("w", t.now.Add(-time.Hour), 9, 2)
 	want := make(map[mailflow.State]int)
 	for _, st := range mailflow.States {

@@ -85,8 +85,8 @@ func (s *SQLite) dir() (string, error) {
 // resolveLinks returns the absolute path dir with symbolic links resolved in
 // the part of it that exists.
 func resolveLinks(dir string) string {
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		return real
+	if target, err := filepath.EvalSymlinks(dir); err == nil {
+		return target
 	}
 	parent := filepath.Dir(dir)
 	if parent == dir {

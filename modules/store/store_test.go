@@ -60,8 +60,8 @@ func TestUnmarshalCaddyfile(t *testing.T) {
 
 func TestIdentity(t *testing.T) {
 	dir := t.TempDir()
-	if real, err := filepath.EvalSymlinks(dir); err == nil {
-		dir = real
+	if target, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = target
 	}
 	if err := os.Symlink(dir, filepath.Join(dir, "link")); err != nil {
 		t.Fatal(err)

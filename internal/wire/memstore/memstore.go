@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"sync"
 	"time"
 
@@ -128,12 +129,7 @@ func keptMessage(m *mailflow.StoredMessage) mailflow.StoredMessage {
 	c := *m
 	c.Received, c.Peer.At = micro(m.Received), micro(m.Peer.At)
 	c.Envelope.Recipients = append([]mailflow.Recipient(nil), m.Envelope.Recipients...)
-	if m.Tags != nil {
-		c.Tags = make(map[string]string, len(m.Tags))
-		for k, v := range m.Tags {
-			c.Tags[k] = v
-		}
-	}
+	c.Tags = maps.Clone(m.Tags)
 	return c
 }
 

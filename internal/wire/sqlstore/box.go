@@ -43,7 +43,7 @@ func (s *Store) Unrouted(ctx context.Context, id string, n int) ([]mailflow.Unro
 // readUnrouted reads an entry inside a change; nil if there is none.
 func readUnrouted(c *change, message string) (*mailflow.Unrouted, error) {
 	var data []byte
-	found, err := one(context.Background(), c, []any{&data}, `SELECT data FROM unrouted WHERE message = ?`, message)
+	found, err := one(c.ctx, c, []any{&data}, `SELECT data FROM unrouted WHERE message = ?`, message)
 	if err != nil {
 		return nil, fmt.Errorf("reading the unrouted message %s: %w", message, err)
 	}

@@ -66,7 +66,7 @@ func (c *change) checkFacts(facts []mailflow.Fact) error {
 }
 
 func (c *change) holds(f mailflow.Fact) (bool, error) {
-	v, ctx := view{c.session}, context.Background()
+	v, ctx := view{c.session}, c.ctx
 	if f.Kind == mailflow.FactBelow {
 		n, err := v.Count(ctx, f.Key, f.Since, f.Bound)
 		return n < f.Bound, err

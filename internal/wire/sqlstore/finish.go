@@ -105,7 +105,7 @@ func mustHave(c *change, known map[string]bool, message string) error {
 		return nil
 	}
 	var n int64
-	found, err := one(context.Background(), c, []any{&n}, `SELECT n FROM message WHERE id = ?`, message)
+	found, err := one(c.ctx, c, []any{&n}, `SELECT n FROM message WHERE id = ?`, message)
 	if err == nil && !found {
 		err = mailflow.ErrNoRecord
 	}
@@ -155,7 +155,7 @@ func (s *Store) notClaimed(c *change, id string) error {
 // readDelivery reads a row of the queue inside a change.
 func readDelivery(c *change, id string) (*mailflow.Delivery, error) {
 	var data []byte
-	found, err := one(context.Background(), c, []any{&data}, `SELECT data FROM delivery WHERE id = ?`, id)
+	found, err := one(c.ctx, c, []any{&data}, `SELECT data FROM delivery WHERE id = ?`, id)
 	if err == nil && !found {
 		err = mailflow.ErrNoRecord
 	}

@@ -105,7 +105,7 @@ func (s *Store) start(ctx context.Context, o Options) error {
 		return err
 	}
 	s.writer = &writer{
-		file: file, after: o.After, prepare: o.prepareWrite, removed: s.removeFiles, session: session,
+		ctx: context.WithoutCancel(ctx), file: file, after: o.After, prepare: o.prepareWrite, removed: s.removeFiles, session: session,
 		ops: make(chan *op, maxBatchOps), stop: make(chan struct{}), gone: make(chan struct{}),
 	}
 	err = s.prepare(ctx, file, o.Readers)

@@ -34,6 +34,9 @@ var readerPragmas = []string{"query_only(1)"}
 // session is one connection with its prepared statements. It is used by one
 // goroutine at a time.
 type session struct {
+	// ctx is the context of all statements. It never ends: an interrupted
+	// statement would take the whole batch with it.
+	ctx   context.Context
 	db    *sql.DB
 	conn  *sql.Conn
 	stmts map[string]*sql.Stmt
@@ -50,7 +53,7 @@ func openSession(ctx context.Context, file string, pragmas []string) (*session, 
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	return &session{db: db, conn: conn, stmts: make(map[string]*sql.Stmt)}, nil
+	return &session{ctx: context.WithoutCancel(ctx), db: db, conn: conn, stmts: make(map[string]*sql.Stmt)}, nil
 }
 
 // close closes the connection.
@@ -61,12 +64,12 @@ func (s *session) close() error {
 	return errors.Join(s.conn.Close(), s.db.Close())
 }
 
-func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) {
+func (s *session) prepare(query string) (*sql.Stmt, error) {
 	stmt := s.stmts[query]
 	if stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := s.conn.PrepareContext(ctx, query) //nolint:sqlclosecheck // kept with the session
+	stmt, err := s.conn.PrepareContext(s.ctx, query) //nolint:sqlclosecheck // kept with the session
 	if err != nil {
 		return nil, err
 	}
@@ -74,15 +77,13 @@ func (s *session) prepare(ctx context.Context, query string) (*sql.Stmt, error) 
 	return stmt, nil
 }
 
-// exec runs a statement and returns how many rows it changed. A statement on
-// a session is never interrupted: the writer's would end the whole batch.
+// exec runs a statement and returns how many rows it changed.
 func (s *session) exec(query string, args ...any) (int64, error) {
-	ctx := context.Background()
-	stmt, err := s.prepare(ctx, query)
+	stmt, err := s.prepare(query)
 	if err != nil {
 		return 0, err
 	}
-	res, err := stmt.ExecContext(ctx, args...)
+	res, err := stmt.ExecContext(s.ctx, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -91,12 +92,11 @@ func (s *session) exec(query string, args ...any) (int64, error) {
 
 // query implements querier.
 func (s *session) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	ctx = context.WithoutCancel(ctx)
-	stmt, err := s.prepare(ctx, query)
+	stmt, err := s.prepare(query)
 	if err != nil {
 		return nil, err
 	}
-	return stmt.QueryContext(ctx, args...)
+	return stmt.QueryContext(context.WithoutCancel(ctx), args...)
 }
 
 // querier runs prepared queries: a session, or the pool of readers.

@@ -119,7 +119,7 @@ func sweepUnrouted(by time.Time) sweepStep {
 func sweepAlone(by time.Time) sweepStep {
 	return func(c *change) (int, error) {
 		var ids []string
-		err := each(context.Background(), c, scanTo(&ids),
+		err := each(c.ctx, c, scanTo(&ids),
 			`SELECT id FROM message WHERE alone <= ? LIMIT ?`, micros(by), sweepRows)
 		if err != nil {
 			return 0, err
@@ -132,7 +132,7 @@ func sweepAlone(by time.Time) sweepStep {
 // then deletes the messages that nothing needs any more.
 func sweepMessages(c *change, deleted func(n int), query string, args ...any) (int, error) {
 	var messages []string
-	if err := each(context.Background(), c, scanTo(&messages), query, args...); err != nil {
+	if err := each(c.ctx, c, scanTo(&messages), query, args...); err != nil {
 		return 0, err
 	}
 	deleted(len(messages))
@@ -156,7 +156,7 @@ func (c *change) forget(ids []string) (int, error) {
 	for _, id := range ids {
 		var n int64
 		var file *string
-		found, err := one(context.Background(), c, []any{&n, &file}, `SELECT n, file FROM message WHERE id = ?1
+		found, err := one(c.ctx, c, []any{&n, &file}, `SELECT n, file FROM message WHERE id = ?1
 			AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)
 			AND NOT EXISTS (SELECT 1 FROM unrouted WHERE message = ?1)`, id)
 		if err != nil {
@@ -199,10 +199,10 @@ func (s *Store) vacuum(ctx context.Context) error {
 // still; 0 if that is no matter.
 func vacuumSome(c *change) (int64, error) {
 	var pages, free int64
-	if _, err := one(context.Background(), c, []any{&pages}, `PRAGMA page_count`); err != nil {
+	if _, err := one(c.ctx, c, []any{&pages}, `PRAGMA page_count`); err != nil {
 		return 0, err
 	}
-	if _, err := one(context.Background(), c, []any{&free}, `PRAGMA freelist_count`); err != nil {
+	if _, err := one(c.ctx, c, []any{&free}, `PRAGMA freelist_count`); err != nil {
 		return 0, err
 	}
 	if free < maxVacuumPages || free < pages/2 {

@@ -34,6 +34,7 @@ const probeBytes = 256 << 10
 
 // writer is the goroutine that writes, and the way to it.
 type writer struct {
+	ctx   context.Context // never ends
 	file  string
 	book  *book
 	after func(time.Duration) <-chan time.Time
@@ -292,7 +293,7 @@ func (w *writer) probeOnce() error {
 		_ = w.session.close() // it is in trouble anyway
 		w.session = nil
 	}
-	s, err := openSession(context.Background(), w.file, writerPragmas)
+	s, err := openSession(w.ctx, w.file, writerPragmas)
 	if err != nil {
 		return err
 	}
