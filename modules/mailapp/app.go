@@ -136,6 +136,7 @@ func (a *App) Stop() error {
 	}
 	if caddy.Exiting() {
 		a.generation.Drain()
+		a.stopObservers()
 		return releaseEngine()
 	}
 	a.generation.Retire()
