@@ -4,7 +4,6 @@ package inbound
 
 import (
 	"bufio"
-	"crypto/tls"
 	"io"
 	"net"
 	"strconv"
@@ -39,16 +38,6 @@ func dial(tb testing.TB, addr string) *player {
 	return &player{tb: tb, conn: conn, in: bufio.NewReader(conn)}
 }
 
-// startTLS changes to TLS.
-func (p *player) startTLS() {
-	p.tb.Helper()
-	conn := tls.Client(p.conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own certificate
-	if err := conn.Handshake(); err != nil {
-		p.tb.Fatal(err)
-	}
-	p.conn, p.in = conn, bufio.NewReader(conn)
-}
-
 // send writes text as it stands.
 func (p *player) send(text string) {
 	p.tb.Helper()
@@ -65,8 +54,8 @@ func (p *player) expect(want string) {
 		p.tb.Fatalf("want %q: %v (got %q)", want, err, got)
 	}
 	got = strings.TrimSuffix(got, "\r\n")
-	prefix, any := strings.CutSuffix(want, "*")
-	if got != want && (!any || !strings.HasPrefix(got, prefix)) {
+	prefix, open := strings.CutSuffix(want, "*")
+	if got != want && (!open || !strings.HasPrefix(got, prefix)) {
 		p.tb.Fatalf("got %q, want %q", got, want)
 	}
 }

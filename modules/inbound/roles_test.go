@@ -90,7 +90,7 @@ func TestRoles(t *testing.T) {
 			p, err := s.peer(door, new(mailflow.Envelope))
 			got := receives
 			switch {
-			case errors.Is(err, replyAuthRequired):
+			case errors.Is(err, errAuthRequired):
 				got = login
 			case err != nil:
 				t.Fatal(err)
@@ -112,7 +112,7 @@ func TestRefused(t *testing.T) {
 	for _, tt := range []struct{ door, want string }{
 		{"smtp", "wrong argument count"},
 		{"smtp :25 {\nreceive\nreceive\n}", "duplicate smtp option \"receive\""},
-		{"smtp :25 {\nrecieve\n}", `did you mean "receive"?`},
+		{"smtp :25 {\nreceve\n}", `did you mean "receive"?`},
 		{"smtp :25 {\nsubmit 0.0.0.0/0\n}", "open relay"},
 		{"smtp :25 {\nsubmit ::/0\n}", "open relay"},
 		{"smtp :25 {\nsubmit 0.0.0.0/1 128.0.0.0/1\n}", "open relay"},

@@ -14,9 +14,9 @@ import (
 
 // Replies of a session.
 var (
-	replyAuthRequired = &mailflow.Reply{Code: 530, Enhanced: mailflow.EnhancedCode{5, 7, 0}, Text: "Authentication required"}
-	replyUserGone     = &mailflow.Reply{Code: 421, Enhanced: mailflow.EnhancedCode{4, 7, 0}, Text: "Login no longer valid, closing connection"}
-	replyTooManyRcpt  = &mailflow.Reply{Code: 452, Enhanced: mailflow.EnhancedCode{4, 5, 3}, Text: "Too many recipients"}
+	errAuthRequired = &mailflow.Reply{Code: 530, Enhanced: mailflow.EnhancedCode{5, 7, 0}, Text: "Authentication required"}
+	errUserGone     = &mailflow.Reply{Code: 421, Enhanced: mailflow.EnhancedCode{4, 7, 0}, Text: "Login no longer valid, closing connection"}
+	errTooManyRcpt  = &mailflow.Reply{Code: 452, Enhanced: mailflow.EnhancedCode{4, 5, 3}, Text: "Too many recipients"}
 )
 
 // backend opens the sessions of a door.
@@ -101,7 +101,7 @@ func (s *session) Mail(ctx context.Context, env *mailflow.Envelope, size int64) 
 func (s *session) peer(door *SMTP, env *mailflow.Envelope) (*mailflow.Peer, error) {
 	p := &mailflow.Peer{
 		Listener: door.Name,
-		Protocol: s.client.Protocol(s.user != "", env.SMTPUTF8),
+		Protocol: s.client.Protocol(env, s.user),
 		IP:       s.client.IP,
 		Hello:    s.client.Hello,
 		User:     s.user,
@@ -114,7 +114,7 @@ func (s *session) peer(door *SMTP, env *mailflow.Envelope) (*mailflow.Peer, erro
 	if s.user != "" {
 		u, ok := door.Users[s.user]
 		if !ok {
-			return nil, replyUserGone
+			return nil, errUserGone
 		}
 		if u.Domain != "" {
 			p.Domain = u.Domain
@@ -122,7 +122,7 @@ func (s *session) peer(door *SMTP, env *mailflow.Envelope) (*mailflow.Peer, erro
 	}
 	p.Submits = door.submit && (s.user != "" || door.trusted(s))
 	if !p.Submits && !door.receive {
-		return nil, replyAuthRequired
+		return nil, errAuthRequired
 	}
 	return p, nil
 }
@@ -138,7 +138,7 @@ func (s *SMTP) trusted(of *session) bool {
 // Rcpt implements [smtpguard.Session].
 func (s *session) Rcpt(ctx context.Context, rcpt mailflow.Recipient) error {
 	if s.rcpts >= s.door.MaxRecipients {
-		return replyTooManyRcpt
+		return errTooManyRcpt
 	}
 	if err := s.intake.Rcpt(ctx, rcpt); err != nil {
 		return err

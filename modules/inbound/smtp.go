@@ -31,6 +31,8 @@ const (
 	defaultMaxSize       = 35 << 20
 	defaultMaxRecipients = 100   // RFC 5321 section 4.5.3.1.8: at least
 	maxMaxRecipients     = 10000 // each costs memory and a decision at RCPT
+	// maxSessions bounds the memory of a door under attack: about 20 KiB each.
+	maxSessions = 10000
 )
 
 // SMTP is a door that takes mail by SMTP. It receives mail for our domains, or
@@ -229,10 +231,11 @@ func (s *SMTP) Serve(ctx context.Context, ln net.Listener, gate mailflow.Gate) e
 		hostname = "localhost"
 	}
 	guard := smtpguard.New(smtpguard.Options{
-		Hostname: hostname,
-		Now:      time.Now,
-		Report:   s.report,
-		Debug:    func(text string) { s.log.Debug("protocol library says", zap.String("text", text)) },
+		Hostname:    hostname,
+		MaxSessions: maxSessions,
+		Now:         time.Now,
+		Report:      s.report,
+		Debug:       func(text string) { s.log.Debug("protocol library says", zap.String("text", text)) },
 	}, &backend{door: s, gate: gate})
 	guard.Serve(ctx, ln)
 	return nil

@@ -44,8 +44,8 @@ func (u *User) String() string { return "user of " + u.Domain }
 
 // Refusals of a login.
 var (
-	replyBadLogin = &mailflow.Reply{Code: 535, Enhanced: mailflow.EnhancedCode{5, 7, 8}, Text: "Authentication credentials invalid"}
-	replyNoCheck  = &mailflow.Reply{Code: 454, Enhanced: mailflow.EnhancedCode{4, 7, 0}, Text: "Temporary authentication failure"}
+	errBadLogin = &mailflow.Reply{Code: 535, Enhanced: mailflow.EnhancedCode{5, 7, 8}, Text: "Authentication credentials invalid"}
+	errNoCheck  = &mailflow.Reply{Code: 454, Enhanced: mailflow.EnhancedCode{4, 7, 0}, Text: "Temporary authentication failure"}
 )
 
 // provision checks what is known before a login.
@@ -107,7 +107,7 @@ func (s *SMTP) anyUser() *User {
 // authenticate checks a login of the door's users.
 func (s *SMTP) authenticate(ctx context.Context, name, password string) error {
 	if len(s.Users) == 0 {
-		return replyBadLogin // they are gone since AUTH was offered
+		return errBadLogin // they are gone since AUTH was offered
 	}
 	u, known := s.Users[name]
 	if !known {
@@ -115,17 +115,17 @@ func (s *SMTP) authenticate(ctx context.Context, name, password string) error {
 	}
 	hash, err := u.hash()
 	if err != nil {
-		return replyNoCheck.Because(fmt.Errorf("user %q: %w", name, err))
+		return errNoCheck.Because(fmt.Errorf("user %q: %w", name, err))
 	}
 	select {
 	case checks <- struct{}{}:
 		defer func() { <-checks }()
 	case <-ctx.Done():
-		return replyNoCheck.Because(ctx.Err())
+		return errNoCheck.Because(ctx.Err())
 	}
 	err = bcrypt.CompareHashAndPassword(hash, []byte(password))
 	if err != nil || !known || len(password) > maxPassword {
-		return replyBadLogin
+		return errBadLogin
 	}
 	return nil
 }

@@ -47,9 +47,9 @@ func (a *adapter) Auth(mech string) (sasl.Server, error) {
 	offered := a.session.Mechanisms()
 	switch {
 	case len(offered) == 0:
-		return nil, a.conn.instead(replyNoAuth)
+		return nil, a.conn.instead(errNoAuth)
 	case !slices.Contains(offered, mech):
-		return nil, a.conn.instead(replyMechanism)
+		return nil, a.conn.instead(errMechanism)
 	}
 	return newLogin(a, mech), nil
 }
@@ -135,7 +135,7 @@ func (c *conn) safely(call func() error) (err error) {
 		if p := recover(); p != nil {
 			c.server.options.Report(Incident{Kind: Panicked, IP: c.client.IP, Err: fmt.Errorf("%v\n%s", p, debug.Stack())})
 			c.closing, c.lingering = true, true
-			err = c.instead(replyPanic)
+			err = c.instead(errPanic)
 		}
 	}()
 	if err := call(); err != nil {

@@ -45,7 +45,7 @@ func (c *conn) next() error {
 		var f faultError
 		switch {
 		case errors.Is(err, errLineLong):
-			c.answerNow(replyLineLong)
+			c.answerNow(errTooLong)
 		case errors.As(err, &f):
 			c.emit(replyFault(fault(f)))
 			c.closing, c.lingering = true, true
@@ -99,11 +99,11 @@ func (c *conn) command(line []byte) bool {
 	verb, arg := strings.ToUpper(string(word)), strings.TrimSpace(string(rest))
 	c.state.verb = verb
 	if bytes.ContainsFunc(line, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-		return c.answerNow(replySyntax)
+		return c.answerNow(errSyntax)
 	}
 	if verb != "MAIL" && verb != "RCPT" && verb != "DATA" && verb != "BDAT" {
 		if c.counts.idle++; c.counts.idle > MaxIdleCommands {
-			return c.answerNow(replyTooMuchTalk)
+			return c.answerNow(errTooMuchTalk)
 		}
 	}
 	switch verb {
@@ -115,7 +115,7 @@ func (c *conn) command(line []byte) bool {
 		return c.recipient(arg)
 	case "DATA", "RSET", "QUIT":
 		if arg != "" {
-			return c.answerNow(replyArguments)
+			return c.answerNow(errArguments)
 		}
 		return c.pass("")
 	case "BDAT":
@@ -124,15 +124,15 @@ func (c *conn) command(line []byte) bool {
 		return c.pass(arg)
 	case "AUTH":
 		if c.state.open {
-			return c.answerNow(replySequence)
+			return c.answerNow(errSequence)
 		}
 		return c.pass(arg)
 	case "STARTTLS":
 		return c.startTLS(arg)
 	case "HELP", "EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "LHLO":
-		return c.answerNow(replyNotImplemented)
+		return c.answerNow(errNotImplemented)
 	}
-	return c.answerNow(replyUnknown)
+	return c.answerNow(errUnknown)
 }
 
 // hello looks at EHLO and HELO.
@@ -140,7 +140,7 @@ func (c *conn) hello(arg string) bool {
 	name, _, _ := strings.Cut(arg, " ")
 	outside := func(r rune) bool { return r <= ' ' || r >= 0x7f }
 	if name == "" || len(name) > MaxHello || strings.ContainsFunc(name, outside) {
-		return c.answerNow(replyHello)
+		return c.answerNow(errHello)
 	}
 	c.client.Hello, c.client.Extended = name, c.state.verb == "EHLO"
 	return c.pass(name)
@@ -151,7 +151,7 @@ func (c *conn) bdat(arg string) bool {
 	ch, ok := parseChunk(arg)
 	if !ok {
 		// Where the chunk ends is unknown, so nothing behind it is a command.
-		c.emit(replyArguments)
+		c.emit(errArguments)
 		c.closing, c.lingering = true, true
 		return false
 	}

@@ -135,7 +135,7 @@ func (c *conn) readFailed(err error) {
 	case errors.Is(err, errDraining):
 		c.emit(mailflow.ReplyShuttingDown)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		c.emit(replyTimeout)
+		c.emit(errTimeout)
 	}
 	c.closing = true
 }

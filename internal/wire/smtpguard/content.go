@@ -19,9 +19,9 @@ var errAborted = errors.New("the peer gave the message up")
 type content struct {
 	conn  *conn
 	text  text
-	limit int64 // of its size
-	size  int64 // so far, without what SMTP adds
-	read  int64 // of the peer, all counted
+	limit int64  // of its size
+	size  int64  // so far, without what SMTP adds
+	read  int64  // of the peer, all counted
 	chunk *chunk // nil for DATA
 	done  bool   // the end was reached
 	err   error  // why it failed; a Reply or an error of reading
@@ -167,7 +167,7 @@ func (k *content) lost(err error) {
 	case errors.Is(err, errDraining):
 		err = mailflow.ReplyShuttingDown
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = replyTimeout
+		err = errTimeout
 	case errors.Is(err, io.EOF):
 		err = io.ErrUnexpectedEOF
 	}
@@ -209,7 +209,7 @@ func (k *content) between(line []byte) bool {
 	case "BDAT":
 		ch, ok := parseChunk(string(rest))
 		if !ok {
-			k.gone, k.err = true, replyArguments
+			k.gone, k.err = true, errArguments
 			c.closing, c.lingering = true, true
 			return true
 		}
@@ -218,10 +218,10 @@ func (k *content) between(line []byte) bool {
 		return true
 	case "NOOP":
 		if c.counts.idle++; c.counts.idle <= MaxIdleCommands {
-			c.reply(replyNothing)
+			c.reply(okay.nothing)
 			return false
 		}
-		k.gone, k.err = true, replyTooMuchTalk
+		k.gone, k.err = true, errTooMuchTalk
 		return true
 	case "RSET", "QUIT", "EHLO", "HELO":
 		// go-smtp ends the transaction, and then gets this command.
@@ -230,7 +230,7 @@ func (k *content) between(line []byte) bool {
 		return true
 	}
 	c.state.verb = "BDAT"
-	if c.reply(replySequence); c.closing {
+	if c.reply(errSequence); c.closing {
 		c.state.silent, k.gone, k.err = true, true, errAborted
 		return true
 	}
@@ -245,7 +245,7 @@ func (k *content) commandFailed(err error) {
 		k.gone, k.err = true, replyFault(fault(f))
 		k.conn.closing, k.conn.lingering = true, true
 	case errors.Is(err, errLineLong):
-		k.gone, k.err = true, replyLineLong
+		k.gone, k.err = true, errTooLong
 		k.conn.closing, k.conn.lingering = true, true
 	default:
 		k.lost(err)
@@ -255,7 +255,7 @@ func (k *content) commandFailed(err error) {
 // finish reads the rest of content that the session did not read, so that the
 // next command is one.
 func (k *content) finish() {
-	scratch := make([]byte, 512)
+	var scratch [2]byte // nothing is put there
 	for !k.done && !k.gone {
 		if k.chunk != nil {
 			// The rest of the chunk; the next one is refused by itself.
@@ -265,7 +265,7 @@ func (k *content) finish() {
 			break
 		}
 		k.text.mute = true
-		k.step(scratch)
+		k.step(scratch[:])
 	}
 	if k.gone && !errors.Is(k.err, errAborted) {
 		k.conn.closing, k.conn.lingering = true, true

@@ -14,7 +14,7 @@ type counts struct {
 func (c *conn) reply(r *mailflow.Reply) {
 	if c.tooMany(r) {
 		c.server.options.Report(Incident{Kind: TooManyErrors, IP: c.client.IP})
-		r = replyTooManyErrors
+		r = errTooManyErrors
 	}
 	c.emit(r)
 }

@@ -143,7 +143,7 @@ func FuzzPath(f *testing.F) {
 		if len(path)+len(params) > len(s) {
 			t.Errorf("%q gives %q and %q", s, path, params)
 		}
-		a, reply := readPath(path, true, replyRecipient)
+		a, reply := readPath(path, true, errRecipient)
 		if reply != nil {
 			return
 		}

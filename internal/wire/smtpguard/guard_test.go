@@ -66,19 +66,19 @@ func (k *keeper) kinds() []IncidentKind {
 }
 
 // check reports what sessions did wrong, and transactions that have no end.
-func (k *keeper) check(t testing.TB) {
-	t.Helper()
+func (k *keeper) check(tb testing.TB) {
+	tb.Helper()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.open != 0 {
-		t.Errorf("%d transactions have not ended", k.open)
+		tb.Errorf("%d transactions have not ended", k.open)
 	}
 	for _, m := range k.misuse {
-		t.Error(m)
+		tb.Error(m)
 	}
 	for _, i := range k.incidents {
 		if i.Kind == Panicked {
-			t.Error("panic:", i.Err)
+			tb.Error("panic:", i.Err)
 		}
 	}
 }
@@ -114,7 +114,7 @@ func (s *keeperSession) Mechanisms() []string {
 
 func (s *keeperSession) Auth(_ context.Context, user, password string) error {
 	if p, ok := s.keeper.users[user]; !ok || p != password {
-		return replyBadLogin
+		return errBadLogin
 	}
 	s.user = user
 	return nil
@@ -127,7 +127,7 @@ func (s *keeperSession) Mail(_ context.Context, env *mailflow.Envelope, size int
 	if s.keeper.mailErr != nil {
 		return s.keeper.mailErr
 	}
-	s.mail = &kept{env: *env, size: size, word: s.client.Protocol(s.user != "", env.SMTPUTF8)}
+	s.mail = &kept{env: *env, size: size, word: s.client.Protocol(env, s.user)}
 	s.keeper.mu.Lock()
 	s.keeper.open++
 	s.keeper.mu.Unlock()
@@ -941,10 +941,10 @@ func TestPanic(t *testing.T) {
 // TestStartTLS plays STARTTLS and implicit TLS, and what must not pass.
 func TestStartTLS(t *testing.T) {
 	t.Parallel()
-	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}} //nolint:gosec // defaults are fine
+	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
 	k := &keeper{users: map[string]string{"app": "right"}}
 	secure := func(c *client) *tls.Conn {
-		conn := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test's own certificate
+		conn := tls.Client(c.conn, &tls.Config{InsecureSkipVerify: true})
 		if err := conn.Handshake(); err != nil {
 			t.Fatal(err)
 		}

@@ -50,6 +50,8 @@ const (
 	contentBuffer = 32 << 10 // what a connection borrows while content comes
 	maxOut        = 4 << 10  // replies that wait to be flushed together
 	maxReplyText  = 400      // RFC 5321 section 4.5.3.1.5: 512 with codes and CRLF
+	// maxShownUser is how much of a name that failed to log in is reported.
+	maxShownUser = 100
 	// maxGoSMTPLine is go-smtp's line limit: no line that passes the guard
 	// reaches it.
 	maxGoSMTPLine = MaxAuthLine + MaxCommandLine

@@ -34,7 +34,7 @@ func (l *login) Next(response []byte) (challenge []byte, done bool, err error) {
 	challenge, done, err = l.mech.Next(response)
 	var told *smtp.SMTPError
 	if err != nil && !errors.As(err, &told) {
-		err = l.conn.instead(replyBase64)
+		err = l.conn.instead(errBase64)
 	}
 	return challenge, done, err
 }
@@ -43,7 +43,7 @@ func (l *login) Next(response []byte) (challenge []byte, done bool, err error) {
 func (c *conn) login(s Session, identity, user, password string) error {
 	var refused *mailflow.Reply
 	if identity != "" && identity != user {
-		refused = replyBadLogin // nobody acts for somebody else here
+		refused = errBadLogin // nobody acts for somebody else here
 	} else {
 		err := c.safely(func() error { return s.Auth(c.ctx, user, password) })
 		if err == nil {
@@ -55,10 +55,10 @@ func (c *conn) login(s Session, identity, user, password string) error {
 	if !refused.Permanent() {
 		return c.instead(refused)
 	}
-	c.server.options.Report(Incident{Kind: AuthFailed, IP: c.client.IP, User: user, Err: refused.Err})
+	c.server.options.Report(Incident{Kind: AuthFailed, IP: c.client.IP, User: user[:min(len(user), maxShownUser)], Err: refused.Err})
 	c.wait(c.timeouts().AuthDelay << min(c.counts.auth, MaxAuthFailures))
 	if c.counts.auth++; c.counts.auth >= MaxAuthFailures {
-		refused = replyTooManyErrors
+		refused = errTooManyErrors
 	}
 	return c.instead(refused)
 }

@@ -22,15 +22,15 @@ const maxSizeDigits = 20
 // mail looks at MAIL (RFC 5321 section 4.1.1.2).
 func (c *conn) mail(arg string) bool {
 	if c.state.open {
-		return c.answerNow(replySequence)
+		return c.answerNow(errSequence)
 	}
 	path, params, err := cutPath(arg, "FROM:")
 	if err != nil {
-		return c.answerNow(replySyntax)
+		return c.answerNow(errSyntax)
 	}
 	fields, err := splitParams(params)
 	if err != nil {
-		return c.answerNow(replyParameters)
+		return c.answerNow(errParameters)
 	}
 	env := &mailflow.Envelope{}
 	kept := make([]string, 0, len(fields))
@@ -39,7 +39,7 @@ func (c *conn) mail(arg string) bool {
 		switch f.key {
 		case "SIZE":
 			if size, err = parseSize(f.value); err != nil {
-				return c.answerNow(replyParameters)
+				return c.answerNow(errParameters)
 			}
 			continue
 		case "SMTPUTF8":
@@ -47,9 +47,9 @@ func (c *conn) mail(arg string) bool {
 		}
 		kept = append(kept, f.text)
 	}
-	from, reply := readPath(path, env.SMTPUTF8, replySender)
+	from, reply := readPath(path, env.SMTPUTF8, errSender)
 	if reply == nil && !from.IsNull() && from.Domain == "" {
-		reply = replySender
+		reply = errSender
 	}
 	if reply != nil {
 		return c.answerNow(reply)
@@ -64,37 +64,37 @@ func (c *conn) mail(arg string) bool {
 func (c *conn) recipient(arg string) bool {
 	path, params, err := cutPath(arg, "TO:")
 	if err != nil {
-		return c.answerNow(replySyntax)
+		return c.answerNow(errSyntax)
 	}
 	fields, err := splitParams(params)
 	if err != nil {
-		return c.answerNow(replyParameters)
+		return c.answerNow(errParameters)
 	}
-	to, reply := readPath(path, c.state.utf8, replyRecipient)
+	to, reply := readPath(path, c.state.utf8, errRecipient)
 	if reply == nil && to.IsNull() {
-		reply = replyRecipient
+		reply = errRecipient
 	}
 	if reply != nil {
 		return c.answerNow(reply)
 	}
 	c.state.rcpt = mailflow.Recipient{Address: to}
-	line := "RCPT TO:" + harmless
+	line := []string{"RCPT TO:" + harmless}
 	for _, f := range fields {
-		line += " " + f.text
+		line = append(line, f.text)
 	}
-	c.forward(line)
+	c.forward(strings.Join(line, " "))
 	return true
 }
 
 // readPath makes an address of the text of a path. malformed is the reply to
 // one that is none.
-func readPath(path string, smtputf8 bool, malformed *mailflow.Reply) (mailflow.Address, *mailflow.Reply) { //nolint:revive // what MAIL said
+func readPath(path string, smtputf8 bool, malformed *mailflow.Reply) (mailflow.Address, *mailflow.Reply) { //nolint:revive // smtputf8 is what MAIL said
 	ascii := strings.IndexFunc(path, func(r rune) bool { return r >= utf8.RuneSelf }) < 0
 	if !ascii && !utf8.ValidString(path) {
 		return mailflow.Address{}, malformed
 	}
 	if !ascii && !smtputf8 {
-		return mailflow.Address{}, replyNeedsUTF8
+		return mailflow.Address{}, errNeedsUTF8
 	}
 	a, err := mailflow.ParseAddress(path)
 	if err != nil {

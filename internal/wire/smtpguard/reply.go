@@ -10,49 +10,53 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-func permanent(code int, e mailflow.EnhancedCode, text string) *mailflow.Reply {
+func reply(code int, e mailflow.EnhancedCode, text string) *mailflow.Reply {
 	return &mailflow.Reply{Code: code, Enhanced: e, Text: text}
 }
 
-// The guard's own replies.
+// The guard's own refusals.
 var (
-	replySyntax         = permanent(501, mailflow.EnhancedCode{5, 5, 2}, "Syntax error")
-	replyUnknown        = permanent(500, mailflow.EnhancedCode{5, 5, 2}, "Command not recognized")
-	replyLineLong       = permanent(500, mailflow.EnhancedCode{5, 5, 6}, "Line too long")
-	replyNotImplemented = permanent(502, mailflow.EnhancedCode{5, 5, 1}, "Command not implemented")
-	replySequence       = permanent(503, mailflow.EnhancedCode{5, 5, 1}, "Bad sequence of commands")
-	replyArguments      = permanent(501, mailflow.EnhancedCode{5, 5, 4}, "Syntax error in arguments")
-	replyParameters     = permanent(501, mailflow.EnhancedCode{5, 5, 4}, "Syntax error in parameters")
-	replyHello          = permanent(501, mailflow.EnhancedCode{5, 5, 4}, "Give the name of your host")
-	replySender         = permanent(501, mailflow.EnhancedCode{5, 1, 7}, "Malformed sender address")
-	replyRecipient      = permanent(501, mailflow.EnhancedCode{5, 1, 3}, "Malformed recipient address")
-	replyNeedsUTF8      = permanent(553, mailflow.EnhancedCode{5, 6, 7}, "Address needs SMTPUTF8")
-	replyNoTLS          = permanent(502, mailflow.EnhancedCode{5, 5, 1}, "STARTTLS not available")
-	replyBase64         = permanent(501, mailflow.EnhancedCode{5, 5, 2}, "Malformed login")
-	replyBadLogin       = permanent(535, mailflow.EnhancedCode{5, 7, 8}, "Authentication credentials invalid")
-	replyNoAuth         = permanent(503, mailflow.EnhancedCode{5, 5, 1}, "AUTH not available")
-	replyMechanism      = permanent(504, mailflow.EnhancedCode{5, 5, 4}, "Mechanism not available")
-	replyTimeout        = permanent(421, mailflow.EnhancedCode{4, 4, 2}, "Timeout, closing connection")
-	replyTooManyErrors  = permanent(421, mailflow.EnhancedCode{4, 7, 0}, "Too many errors, closing connection")
-	replyTooMuchTalk    = permanent(421, mailflow.EnhancedCode{4, 7, 0}, "Too many commands without a mail, closing connection")
-	replyPanic          = permanent(421, mailflow.EnhancedCode{4, 3, 0}, "Local error, closing connection")
-	replySenderOK       = permanent(250, mailflow.EnhancedCode{2, 1, 0}, "Sender OK")
-	replyRecipientOK    = permanent(250, mailflow.EnhancedCode{2, 1, 5}, "Recipient OK")
-	replyReset          = permanent(250, mailflow.EnhancedCode{2, 0, 0}, "Reset")
-	replyNothing        = permanent(250, mailflow.EnhancedCode{2, 0, 0}, "OK")
-	replyReadyTLS       = permanent(220, mailflow.EnhancedCode{2, 0, 0}, "Ready to start TLS")
-	replyLoggedIn       = permanent(235, mailflow.EnhancedCode{2, 7, 0}, "Authentication succeeded")
-	replyParamUnknown   = permanent(555, mailflow.EnhancedCode{5, 5, 4}, "Parameter not recognized or not implemented")
+	errSyntax         = reply(501, mailflow.EnhancedCode{5, 5, 2}, "Syntax error")
+	errUnknown        = reply(500, mailflow.EnhancedCode{5, 5, 2}, "Command not recognized")
+	errTooLong        = reply(500, mailflow.EnhancedCode{5, 5, 6}, "Line too long")
+	errNotImplemented = reply(502, mailflow.EnhancedCode{5, 5, 1}, "Command not implemented")
+	errSequence       = reply(503, mailflow.EnhancedCode{5, 5, 1}, "Bad sequence of commands")
+	errArguments      = reply(501, mailflow.EnhancedCode{5, 5, 4}, "Syntax error in arguments")
+	errParameters     = reply(501, mailflow.EnhancedCode{5, 5, 4}, "Syntax error in parameters")
+	errHello          = reply(501, mailflow.EnhancedCode{5, 5, 4}, "Give the name of your host")
+	errSender         = reply(501, mailflow.EnhancedCode{5, 1, 7}, "Malformed sender address")
+	errRecipient      = reply(501, mailflow.EnhancedCode{5, 1, 3}, "Malformed recipient address")
+	errNeedsUTF8      = reply(553, mailflow.EnhancedCode{5, 6, 7}, "Address needs SMTPUTF8")
+	errNoTLS          = reply(502, mailflow.EnhancedCode{5, 5, 1}, "STARTTLS not available")
+	errBase64         = reply(501, mailflow.EnhancedCode{5, 5, 2}, "Malformed login")
+	errBadLogin       = reply(535, mailflow.EnhancedCode{5, 7, 8}, "Authentication credentials invalid")
+	errNoAuth         = reply(503, mailflow.EnhancedCode{5, 5, 1}, "AUTH not available")
+	errMechanism      = reply(504, mailflow.EnhancedCode{5, 5, 4}, "Mechanism not available")
+	errTimeout        = reply(421, mailflow.EnhancedCode{4, 4, 2}, "Timeout, closing connection")
+	errTooManyErrors  = reply(421, mailflow.EnhancedCode{4, 7, 0}, "Too many errors, closing connection")
+	errTooMuchTalk    = reply(421, mailflow.EnhancedCode{4, 7, 0}, "Too many commands without a mail, closing connection")
+	errPanic          = reply(421, mailflow.EnhancedCode{4, 3, 0}, "Local error, closing connection")
+	errParamUnknown   = reply(555, mailflow.EnhancedCode{5, 5, 4}, "Parameter not recognized or not implemented")
 )
+
+// okay are its replies to what goes well.
+var okay = struct{ sender, recipient, reset, nothing, readyTLS, loggedIn *mailflow.Reply }{
+	sender:    reply(250, mailflow.EnhancedCode{2, 1, 0}, "Sender OK"),
+	recipient: reply(250, mailflow.EnhancedCode{2, 1, 5}, "Recipient OK"),
+	reset:     reply(250, mailflow.EnhancedCode{2, 0, 0}, "Reset"),
+	nothing:   reply(250, mailflow.EnhancedCode{2, 0, 0}, "OK"),
+	readyTLS:  reply(220, mailflow.EnhancedCode{2, 0, 0}, "Ready to start TLS"),
+	loggedIn:  reply(235, mailflow.EnhancedCode{2, 7, 0}, "Authentication succeeded"),
+}
 
 // replyFault returns the reply to a command with a fault.
 func replyFault(f fault) *mailflow.Reply {
-	return permanent(500, mailflow.EnhancedCode{5, 5, 2}, "Command has "+string(f)+", closing connection")
+	return reply(500, mailflow.EnhancedCode{5, 5, 2}, "Command has "+string(f)+", closing connection")
 }
 
 // replyContent returns the reply to content with a fault.
 func replyContent(f fault) *mailflow.Reply {
-	return permanent(550, mailflow.EnhancedCode{5, 6, 0}, "Message has "+string(f)+", see RFC 5321 section 2.3.8")
+	return reply(550, mailflow.EnhancedCode{5, 6, 0}, "Message has "+string(f)+", see RFC 5321 section 2.3.8")
 }
 
 // fromServer takes a piece of what go-smtp writes.
@@ -179,25 +183,25 @@ func mend(verb string, r *mailflow.Reply) *mailflow.Reply {
 	seq := mailflow.EnhancedCode{5, 5, 1}
 	switch {
 	case r.Code == 502 && r.Enhanced == seq:
-		return replySequence
+		return errSequence
 	case verb == "RSET" && r.Code == 250:
-		return replyReset
+		return okay.reset
 	case verb == "NOOP" && r.Code == 250:
-		return replyNothing
+		return okay.nothing
 	case verb == "MAIL" && r.Code == 250:
-		return replySenderOK
+		return okay.sender
 	case verb == "RCPT" && r.Code == 250:
-		return replyRecipientOK
+		return okay.recipient
 	case (verb == "MAIL" || verb == "RCPT") && (r.Code == 500 || r.Code == 504) && r.Enhanced[1] == 5:
-		return replyParamUnknown
+		return errParamUnknown
 	case verb == "AUTH" && r.Code == 235:
-		return replyLoggedIn
+		return okay.loggedIn
 	case verb == "AUTH" && r.Code == 502:
-		return replyArguments
+		return errArguments
 	case verb == "AUTH" && r.Text == "Invalid base64 data":
-		return replyBase64
+		return errBase64
 	case r.Code == 421 && r.Text == "Internal server error":
-		return replyPanic
+		return errPanic
 	}
 	return r
 }

@@ -62,19 +62,20 @@ type Client struct {
 }
 
 // Protocol returns the "with" word of the Received field for a transaction
-// (RFC 3848; with SMTPUTF8 RFC 6531 section 4.3).
-func (c *Client) Protocol(authenticated, utf8 bool) string {
+// (RFC 3848; with SMTPUTF8 RFC 6531 section 4.3). user is who has logged in;
+// empty if nobody has.
+func (c *Client) Protocol(env *mailflow.Envelope, user string) string {
 	word := "SMTP"
 	switch {
-	case utf8:
+	case env.SMTPUTF8:
 		word = "UTF8SMTP"
-	case c.Extended || authenticated || c.TLS != nil:
+	case c.Extended || user != "" || c.TLS != nil:
 		word = "ESMTP"
 	}
 	if c.TLS != nil {
 		word += "S"
 	}
-	if authenticated {
+	if user != "" {
 		word += "A"
 	}
 	return word

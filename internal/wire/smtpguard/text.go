@@ -63,7 +63,10 @@ func (t *text) piece(src []byte, room int) (give, done int) {
 		return t.part(body, room) // never the CR without its LF
 	}
 	t.check(body, !ok)
-	t.grow(i+1, !ok)
+	t.grow(i + 1)
+	if ok {
+		t.middle, t.line = false, 0
+	}
 	return t.given(i + 1), i + 1
 }
 
@@ -76,7 +79,7 @@ func (t *text) part(body []byte, room int) (give, done int) {
 		return 0, 0
 	}
 	t.check(body, false)
-	t.grow(len(body), true)
+	t.grow(len(body))
 	return t.given(len(body)), len(body)
 }
 
@@ -87,13 +90,11 @@ func (t *text) check(body []byte, bareLF bool) {
 	}
 }
 
-// grow counts n bytes, after which the text is in the middle of a line or not.
-func (t *text) grow(n int, middle bool) {
+// grow counts n bytes of a line.
+func (t *text) grow(n int) {
+	t.middle = true
 	if t.line += n; t.line > MaxTextLine && t.fault == faultNone {
 		t.fault = faultLong
-	}
-	if t.middle = middle; !middle {
-		t.line = 0
 	}
 }
 

@@ -10,14 +10,12 @@ import (
 // unstuff is what text does to a whole content, said plainly: it returns the
 // content, the fault, and how long src is up to its end; -1 if it has none.
 func unstuff(src []byte) (content []byte, faulty bool, length int) {
-	end := 0
-	switch {
-	case bytes.HasPrefix(src, []byte(".\r\n")):
+	if bytes.HasPrefix(src, []byte(".\r\n")) {
 		return nil, false, 3
-	default:
-		if end = bytes.Index(src, []byte("\r\n.\r\n")); end < 0 {
-			return nil, false, -1
-		}
+	}
+	end := bytes.Index(src, []byte("\r\n.\r\n"))
+	if end < 0 {
+		return nil, false, -1
 	}
 	for line := range bytes.SplitAfterSeq(src[:end+2], []byte("\r\n")) {
 		if len(line) > MaxTextLine {

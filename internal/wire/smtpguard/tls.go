@@ -13,18 +13,18 @@ import (
 func (c *conn) startTLS(arg string) bool {
 	switch {
 	case arg != "":
-		return c.answerNow(replyArguments)
+		return c.answerNow(errArguments)
 	case c.client.TLS != nil || c.state.open || c.client.Hello == "":
-		return c.answerNow(replySequence)
+		return c.answerNow(errSequence)
 	case c.server.options.TLS() == nil:
-		return c.answerNow(replyNoTLS)
+		return c.answerNow(errNoTLS)
 	case len(c.in.waiting()) > 0:
 		// What came in clear must not be taken for what came encrypted.
-		c.emit(permanent(503, mailflow.EnhancedCode{5, 5, 1}, "Nothing may follow STARTTLS, closing connection"))
+		c.emit(reply(503, mailflow.EnhancedCode{5, 5, 1}, "Nothing may follow STARTTLS, closing connection"))
 		c.closing, c.lingering = true, true
 		return false
 	}
-	c.emit(replyReadyTLS)
+	c.emit(okay.readyTLS)
 	if c.flush() != nil || c.handshake() != nil {
 		c.closing = true
 		return false
