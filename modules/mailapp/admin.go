@@ -45,6 +45,8 @@ func init() {
 // shown over a unix socket or remote admin only.
 type Admin struct {
 	live func() (operator, error)
+	// tester names the sender of a test when nobody does.
+	tester func(server string) mailflow.Address
 }
 
 // operator is what an operator can do with the engine.
@@ -67,7 +69,9 @@ func liveOperator() (operator, error) {
 
 // CaddyModule returns the Caddy module information.
 func (*Admin) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "admin.api.mail", New: func() caddy.Module { return &Admin{live: liveOperator} }}
+	return caddy.ModuleInfo{ID: "admin.api.mail", New: func() caddy.Module {
+		return &Admin{live: liveOperator, tester: liveTester}
+	}}
 }
 
 // Routes implements [caddy.AdminRouter].

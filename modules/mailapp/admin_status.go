@@ -5,7 +5,6 @@ package mailapp
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/mailcaddy/mailcaddy/internal/engine"
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -74,38 +73,4 @@ func (a *Admin) ready(w http.ResponseWriter, r *http.Request) error {
 		return reply(w, http.StatusServiceUnavailable, map[string]any{"ready": false, "error": err.Error()})
 	}
 	return reply(w, http.StatusOK, map[string]any{"ready": true})
-}
-
-// testTimeout bounds the test of an outgoing server: a few look-ups, and the
-// greeting delay of a suspicious server.
-const testTimeout = 90 * time.Second
-
-// testOutgoing answers POST /mail/outgoing/NAME/test with a
-// [mailflow.TestReport], also when the test failed.
-func (a *Admin) testOutgoing(w http.ResponseWriter, r *http.Request) error {
-	args, err := arguments(w, r, "from", "rcpt")
-	if err != nil {
-		return err
-	}
-	var from, rcpt mailflow.Address
-	for _, arg := range []struct {
-		name string
-		to   *mailflow.Address
-	}{{"from", &from}, {"rcpt", &rcpt}} {
-		if *arg.to, err = mailflow.ParseAddress(args[arg.name]); err != nil {
-			return apiError(http.StatusBadRequest, "%s %q: %w", arg.name, args[arg.name], err)
-		}
-	}
-	op, err := a.live()
-	if err != nil {
-		return refusal(err)
-	}
-	// The admin server's read timeout would end the request's own context.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), testTimeout)
-	defer cancel()
-	report, err := op.Test(ctx, r.PathValue("name"), from, rcpt)
-	if err != nil {
-		return refusal(err)
-	}
-	return reply(w, http.StatusOK, report)
 }

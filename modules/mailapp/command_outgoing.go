@@ -58,8 +58,8 @@ func testOutgoingCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().String("from", "", "The sender to name")
-	cmd.Flags().String("rcpt", "", "The recipient to name")
+	cmd.Flags().String("from", "", "The sender to name; default one that the server may carry")
+	cmd.Flags().String("rcpt", "", "The recipient to name; default the sender")
 	return cmd
 }
 
