@@ -67,7 +67,7 @@ func (s *Store) encode(d *mailflow.Decision) (p *encoded, err error) {
 		return nil, err
 	}
 	sp, ok := d.Spool.(*spool)
-	if !ok || sp.dir != s.dir {
+	if !ok || sp.dirs != &s.dirs {
 		return nil, fmt.Errorf("committing %s: %w", d.Message.ID, errSpool)
 	}
 	if err := sp.settle(); err != nil {
@@ -218,7 +218,7 @@ func (s *Store) Body(ctx context.Context, id string) (mailflow.Body, error) {
 	if file == nil {
 		return newInlineBody(bytes), nil
 	}
-	b, err := openBody(filePath(s.dir, *file))
+	b, err := openBody(s.dirs.path(*file))
 	if errors.Is(err, fs.ErrNotExist) {
 		// Swept since the row was read, or taken away by somebody.
 		return nil, fmt.Errorf("message %s: %w: %w", id, mailflow.ErrNoRecord, err)

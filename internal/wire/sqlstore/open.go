@@ -42,6 +42,7 @@ type Options struct {
 // Store is an open store. See [Open].
 type Store struct {
 	dir     string
+	dirs    spoolDirs
 	now     func() time.Time
 	lock    *os.File
 	readers *pool
@@ -83,7 +84,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 	if err := makeDirs(o.Dir); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: o.Dir, now: o.Now}
+	s := &Store{dir: o.Dir, now: o.Now, dirs: spoolDirs{spool: filepath.Join(o.Dir, "spool")}}
 	if s.lock, err = lockDir(o.Dir); err != nil {
 		return nil, err
 	}

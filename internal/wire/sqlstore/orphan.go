@@ -4,33 +4,51 @@ package sqlstore
 
 import (
 	"context"
-	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
-// makeDirs makes the directory of the store and those of the spool.
+// makeDirs makes the directory of the store and that of the spool.
 func makeDirs(dir string) error {
-	spool := filepath.Join(dir, "spool")
-	if _, err := os.Stat(filepath.Join(spool, "ff")); err == nil {
-		return nil
-	}
-	for i := range 256 {
-		if err := os.MkdirAll(filepath.Join(spool, hex.EncodeToString([]byte{byte(i)})), 0o700); err != nil {
-			return err
-		}
-	}
-	if err := syncDir(spool); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, "spool"), 0o700); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(dir))
 }
 
+// spoolDirs are the directories of the spool, by the first two digits of the
+// files in them.
+type spoolDirs struct {
+	spool string
+	known sync.Map // those that this process has made sure of
+}
+
+// path returns where the file of that name is.
+func (d *spoolDirs) path(name string) string { return filepath.Join(d.spool, name[:2], name) }
+
+// ensure makes the directory for the file of that name, durably.
+func (d *spoolDirs) ensure(name string) error {
+	if _, ok := d.known.Load(name[:2]); ok {
+		return nil
+	}
+	if err := os.Mkdir(filepath.Join(d.spool, name[:2]), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if err := syncDir(d.spool); err != nil {
+		return err
+	}
+	d.known.Store(name[:2], true)
+	return nil
+}
+
 // sweepOrphans deletes the spool files that no row names: what a crash has
 // left of messages that were never acknowledged. They may be cut or empty.
 func (s *Store) sweepOrphans(ctx context.Context) error {
-	names, err := filepath.Glob(filepath.Join(s.dir, "spool", "??", "*"))
+	names, err := filepath.Glob(filepath.Join(s.dirs.spool, "??", "*"))
 	if err != nil {
 		return err
 	}
@@ -54,6 +72,6 @@ func (s *Store) sweepOrphans(ctx context.Context) error {
 // swept when the store opens the next time.
 func (s *Store) removeFiles(names []string) {
 	for _, name := range names {
-		_ = os.Remove(filePath(s.dir, name))
+		_ = os.Remove(s.dirs.path(name))
 	}
 }

@@ -22,7 +22,7 @@ var errSpool = errors.New("the spool is not of this store, not ended, discarded 
 // spool takes the bytes of one message: in memory while they are few, in a
 // file of their own when they are more.
 type spool struct {
-	dir string
+	dirs *spoolDirs
 
 	mu    sync.Mutex
 	buf   []byte // all bytes, or those that are not yet in the file
@@ -49,7 +49,7 @@ func (s *Store) Spool(ctx context.Context) (mailflow.Spool, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return &spool{dir: s.dir, buf: []byte{}}, nil
+	return &spool{dirs: &s.dirs, buf: []byte{}}, nil
 }
 
 // Write implements io.Writer.
@@ -78,7 +78,10 @@ func (p *spool) spill() error {
 		id := make([]byte, 16)
 		_, _ = rand.Read(id) // never fails
 		name := hex.EncodeToString(id)
-		f, err := os.OpenFile(filePath(p.dir, name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if err := p.dirs.ensure(name); err != nil {
+			return noRoom(err)
+		}
+		f, err := os.OpenFile(p.dirs.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return noRoom(err)
 		}
@@ -118,7 +121,7 @@ func (p *spool) Body() (mailflow.Body, error) {
 	if p.id == "" {
 		return newInlineBody(p.buf), nil
 	}
-	return openBody(filePath(p.dir, p.id))
+	return openBody(p.dirs.path(p.id))
 }
 
 // settle makes the bytes durable, those in the file at least.
@@ -137,7 +140,7 @@ func (p *spool) settle() error {
 			return noRoom(err)
 		}
 		p.file = nil
-		if err := syncDir(filepath.Dir(filePath(p.dir, p.id))); err != nil {
+		if err := syncDir(filepath.Dir(p.dirs.path(p.id))); err != nil {
 			return noRoom(err)
 		}
 	}
@@ -222,10 +225,7 @@ func (p *spool) discard() {
 		p.file = nil
 	}
 	if p.id != "" {
-		_ = os.Remove(filePath(p.dir, p.id))
+		_ = os.Remove(p.dirs.path(p.id))
 	}
 	p.state, p.buf = spoolGone, nil
 }
-
-// filePath returns where the spool file of that name is.
-func filePath(dir, name string) string { return filepath.Join(dir, "spool", name[:2], name) }

@@ -216,6 +216,9 @@ func TestOrphans(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]string{"00aa": "", "ffbb": "cut of", "00": "x"} {
+		if err := os.MkdirAll(filepath.Join(dir, "spool", name[:2]), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, "spool", name[:2], name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
