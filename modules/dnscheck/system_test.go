@@ -7,12 +7,15 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/miekg/dns"
 
+	"github.com/mailcaddy/mailcaddy/internal/wire/resolver"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -23,11 +26,12 @@ var records = []string{
 	"example.com. 60 IN MX 10 MX.Example.com.",
 	"silent.example.com. 60 IN MX 0 .",
 	`example.com. 60 IN TXT "v=spf1 " "-all"`,
+	"_25._tcp.mx.example.com. 60 IN TLSA 3 1 1 00ff",
 	"1.2.0.192.in-addr.arpa. 60 IN PTR MX.example.com.",
 }
 
-// system returns a resolver that asks a server of its own.
-func system(t *testing.T) *System {
+// nameServer starts a server that knows the records.
+func nameServer(t *testing.T) netip.AddrPort {
 	t.Helper()
 	pc, err := new(net.ListenConfig).ListenPacket(t.Context(), "udp", "127.0.0.1:0")
 	if err != nil {
@@ -38,14 +42,34 @@ func system(t *testing.T) *System {
 	go func() { _ = server.ActivateAndServe() }() // it ends with an error when it is shut down
 	<-started
 	t.Cleanup(func() { _ = server.Shutdown() })
-	return &System{resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "udp", pc.LocalAddr().String())
+	return netip.MustParseAddrPort(pc.LocalAddr().String())
+}
+
+// system returns a resolver that asks a server of its own by the system's
+// means.
+func system(t *testing.T) *System {
+	t.Helper()
+	server := nameServer(t)
+	return &System{config: filepath.Join(t.TempDir(), "none"), system: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "udp", server.String())
 	}}}
+}
+
+// configured returns a resolver that finds its server in a file.
+func configured(t *testing.T) *System {
+	t.Helper()
+	r := system(t)
+	r.port = nameServer(t).Port()
+	if err := os.WriteFile(r.config, []byte("search example.com\nnameserver nobody\nnameserver 127.0.0.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func serve(w dns.ResponseWriter, question *dns.Msg) {
 	q := question.Question[0]
 	answer := new(dns.Msg).SetReply(question)
+	answer.AuthenticatedData = question.AuthenticatedData
 	answer.RecursionAvailable = true
 	answer.Rcode = dns.RcodeNameError
 	for _, text := range records {
@@ -69,9 +93,17 @@ func serve(w dns.ResponseWriter, question *dns.Msg) {
 
 func TestSystem(t *testing.T) {
 	t.Parallel()
-	r := system(t)
-	ctx := t.Context()
+	for name, r := range map[string]*System{"system": system(t), "configured": configured(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testRecords(t, r)
+		})
+	}
+}
 
+func testRecords(t *testing.T, r mailflow.Resolver) {
+	t.Helper()
+	ctx := t.Context()
 	ips, err := r.IPs(ctx, "mx.example.com")
 	slices.SortFunc(ips.Records, netip.Addr.Compare)
 	check(t, "IPs", ips.Records, err, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"))
@@ -95,7 +127,16 @@ func check[T comparable](t *testing.T, what string, got []T, err error, want ...
 // TestSystemNotFound tells what does not exist from what cannot be known now.
 func TestSystemNotFound(t *testing.T) {
 	t.Parallel()
-	r := system(t)
+	for name, r := range map[string]*System{"system": system(t), "configured": configured(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testNotFound(t, r)
+		})
+	}
+}
+
+func testNotFound(t *testing.T, r mailflow.Resolver) {
+	t.Helper()
 	ctx := t.Context()
 	tests := map[string]struct {
 		look     func(name string) error
@@ -105,7 +146,7 @@ func TestSystemNotFound(t *testing.T) {
 		"no name":     {func(n string) error { _, err := r.IPs(ctx, n); return err }, "nobody.example.com", true},
 		"no record":   {func(n string) error { _, err := r.MX(ctx, n); return err }, "mx.example.com", true},
 		"no text":     {func(n string) error { _, err := r.TXT(ctx, n); return err }, "mx.example.com", true},
-		"never TLSA":  {func(n string) error { _, err := r.TLSA(ctx, n); return err }, "_25._tcp.mx.example.com", true},
+		"no TLSA":     {func(n string) error { _, err := r.TLSA(ctx, n); return err }, "_24._tcp.mx.example.com", true},
 		"server fail": {func(n string) error { _, err := r.TXT(ctx, n); return err }, "broken.example.com", false},
 	}
 	for name, tt := range tests {
@@ -113,5 +154,68 @@ func TestSystemNotFound(t *testing.T) {
 		if err == nil || errors.Is(err, mailflow.ErrNotFound) != tt.notFound {
 			t.Errorf("%s: got %v, want not found = %v", name, err, tt.notFound)
 		}
+	}
+}
+
+// TestSystemProof takes the word of a name server on this machine, and reads
+// TLSA records where it can ask one.
+func TestSystemProof(t *testing.T) {
+	t.Parallel()
+	const name = "_25._tcp.mx.example.com"
+	if _, err := system(t).TLSA(t.Context(), name); !errors.Is(err, mailflow.ErrNotFound) {
+		t.Errorf("by the system's means: %v", err)
+	}
+	a, err := configured(t).TLSA(t.Context(), name)
+	if err != nil || !a.Secure || len(a.Records) != 1 {
+		t.Errorf("by a name server: %+v, %v", a, err)
+	}
+}
+
+// TestSystemHosts finds the names of /etc/hosts.
+func TestSystemHosts(t *testing.T) {
+	t.Parallel()
+	a, err := configured(t).IPs(t.Context(), "localhost")
+	if err != nil || !slices.ContainsFunc(a.Records, netip.Addr.IsLoopback) || a.Secure {
+		t.Errorf("localhost: %+v, %v", a, err)
+	}
+}
+
+// TestSystemChanges reads the file again when it has changed.
+func TestSystemChanges(t *testing.T) {
+	t.Parallel()
+	r := configured(t)
+	before := r.servers()
+	if before == nil {
+		t.Fatal("no server")
+	}
+	if r.servers() != before {
+		t.Error("the cache is lost at each question")
+	}
+	later := func() *resolver.Resolver {
+		r.mu.Lock()
+		r.checked = r.checked.Add(-2 * checkEvery)
+		r.mu.Unlock()
+		return r.servers()
+	}
+	if later() != before {
+		t.Error("the cache is lost though nothing changed")
+	}
+	if err := os.WriteFile(r.config, []byte("nameserver 127.0.0.2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if after := later(); after == before || after == nil {
+		t.Error("a change is not seen")
+	}
+	if err := os.WriteFile(r.config, []byte("# none\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if later() != nil {
+		t.Error("a server where there is none")
+	}
+	if err := os.Remove(r.config); err != nil {
+		t.Fatal(err)
+	}
+	if later() != nil {
+		t.Error("a server without a file")
 	}
 }
