@@ -65,15 +65,17 @@ func (m *Definitions) add(name string, set caddy.ModuleMap, token caddyfile.Toke
 // its own that take matchers.
 func (m *Definitions) Use(tokens ...caddyfile.Token) { m.uses = append(m.uses, tokens...) }
 
-// Check refuses the use of a matcher that is not defined. It is called when
-// everything is read, since a matcher may be defined after its use.
-func (m *Definitions) Check() error {
+// Check refuses the use of a matcher that is defined neither here nor among
+// earlier ones. It is called when everything is read, since a matcher may be
+// defined after its use.
+func (m *Definitions) Check(earlier map[string]caddy.ModuleMap) error {
+	known := slices.AppendSeq(slices.Collect(maps.Keys(m.sets)), maps.Keys(earlier))
 	for _, token := range m.uses {
 		name := strings.TrimPrefix(token.Text, "@")
-		if _, ok := m.sets[name]; ok {
+		if slices.Contains(known, name) {
 			continue
 		}
-		if meant := caddyblock.Suggest(name, slices.Collect(maps.Keys(m.sets))); meant != "" {
+		if meant := caddyblock.Suggest(name, known); meant != "" {
 			return at(token).Errf("matcher @%s is not defined; did you mean @%s?", name, meant)
 		}
 		return at(token).Errf("matcher @%s is not defined", name)

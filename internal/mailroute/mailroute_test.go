@@ -115,7 +115,7 @@ func parse(lines string) (string, *Definitions, error) {
 	defs := new(Definitions)
 	steps, err := ParseSteps(d, defs)
 	if err == nil {
-		err = defs.Check()
+		err = defs.Check(nil)
 	}
 	if err != nil {
 		return "", nil, err

@@ -147,13 +147,11 @@ func (p *piece) readOther(d *caddyfile.Dispenser) error {
 }
 
 // addMatchers adds the matchers that this piece has defined. A use of one that
-// is not defined is refused here, where its line is known; a piece that
-// continues others may use theirs, which is checked when the app is loaded.
+// neither it nor an earlier piece defines is refused here, where its line is
+// known.
 func (p *piece) addMatchers(d *caddyfile.Dispenser) error {
-	if len(p.app.MatchersRaw) == 0 {
-		if err := p.defs.Check(); err != nil {
-			return err
-		}
+	if err := p.defs.Check(p.app.MatchersRaw); err != nil {
+		return err
 	}
 	for name, set := range p.defs.Sets() {
 		if _, ok := p.app.MatchersRaw[name]; ok {

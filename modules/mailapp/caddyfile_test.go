@@ -128,15 +128,16 @@ func TestRefusals(t *testing.T) {
 		"priority":              {"mail {\n\toutgoing a {\n\t\tpriority 0\n\t\tvia capture\n\t}\n}", "0 is not between 1 and"},
 		"filter":                {"mail {\n\toutgoing a {\n\t\tfrom_filter x.example *\n\t\tvia capture\n\t}\n}", `option from_filter: no sender filter: "*": leave the filter out to allow every sender, at Caddyfile:4`},
 
-		"no port":         {"mail {\n\tsmtp 127.0.0.1\n}", `option smtp: address "127.0.0.1": it has no port; write one, such as :25 or 127.0.0.1:2525, at Caddyfile:3`},
-		"bad port":        {"mail {\n\tsmtp :99999\n}", "at Caddyfile:3"},
-		"datagrams":       {"mail {\n\tsmtp udp/:25\n}", "network udp cannot be listened on; write HOST:PORT or unix//PATH, at Caddyfile:3"},
-		"listener name":   {"mail {\n\tsmtp :25 {\n\t\tname a/b\n\t}\n}", `"a/b" is no name`},
-		"concurrency":     {"mail {\n\tqueue {\n\t\tconcurrency 0\n\t}\n}", "0 is not between 1 and 1000, at Caddyfile:4"},
-		"pause":           {"mail {\n\tqueue {\n\t\tretry 1m soon\n\t}\n}", "at Caddyfile:4"},
-		"route with name": {"mail {\n\tinbound main {\n\t}\n}", "wrong argument count"},
-		"unknown handler": {"mail {\n\tinbound {\n\t\tunruted\n\t}\n}", `unrecognized handler "unruted"; did you mean "unrouted"?, at Caddyfile:4`},
-		"unknown matcher": {"mail {\n\t@vip from a@example.com\n\tinbound {\n\t\tdrop @vpi\n\t}\n}", "matcher @vpi is not defined; did you mean @vip?, at Caddyfile:5"},
+		"no port":                          {"mail {\n\tsmtp 127.0.0.1\n}", `option smtp: address "127.0.0.1": it has no port; write one, such as :25 or 127.0.0.1:2525, at Caddyfile:3`},
+		"bad port":                         {"mail {\n\tsmtp :99999\n}", "at Caddyfile:3"},
+		"datagrams":                        {"mail {\n\tsmtp udp/:25\n}", "network udp cannot be listened on; write HOST:PORT or unix//PATH, at Caddyfile:3"},
+		"listener name":                    {"mail {\n\tsmtp :25 {\n\t\tname a/b\n\t}\n}", `"a/b" is no name`},
+		"concurrency":                      {"mail {\n\tqueue {\n\t\tconcurrency 0\n\t}\n}", "0 is not between 1 and 1000, at Caddyfile:4"},
+		"pause":                            {"mail {\n\tqueue {\n\t\tretry 1m soon\n\t}\n}", "at Caddyfile:4"},
+		"route with name":                  {"mail {\n\tinbound main {\n\t}\n}", "wrong argument count"},
+		"unknown handler":                  {"mail {\n\tinbound {\n\t\tunruted\n\t}\n}", `unrecognized handler "unruted"; did you mean "unrouted"?, at Caddyfile:4`},
+		"unknown matcher in a later piece": {"mail {\n\t@vip from a@example.com\n}\nmail {\n\tinbound {\n\t\tdrop @vpi\n\t}\n}", "matcher @vpi is not defined; did you mean @vip?, at Caddyfile:7"},
+		"unknown matcher":                  {"mail {\n\t@vip from a@example.com\n\tinbound {\n\t\tdrop @vpi\n\t}\n}", "matcher @vpi is not defined; did you mean @vip?, at Caddyfile:5"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
