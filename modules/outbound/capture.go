@@ -33,6 +33,9 @@ func (*Capture) Deliver(_ context.Context, a *mailflow.Attempt) ([]mailflow.Resu
 	return results, nil
 }
 
+// Captures says that nothing leaves by this transport.
+func (*Capture) Captures() bool { return true }
+
 // Test implements [mailflow.Tester]. There is nothing to reach.
 func (*Capture) Test(context.Context, mailflow.Address, mailflow.Address) mailflow.TestReport {
 	return mailflow.TestReport{
