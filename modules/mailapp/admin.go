@@ -45,8 +45,8 @@ func init() {
 // shown over a unix socket or remote admin only.
 type Admin struct {
 	live func() (operator, error)
-	// tester names the sender of a test when nobody does.
-	tester func(server string) mailflow.Address
+	// services returns the running configuration; nil if there is none.
+	services func() *mailflow.Services
 }
 
 // operator is what an operator can do with the engine.
@@ -67,10 +67,19 @@ func liveOperator() (operator, error) {
 	return e, nil
 }
 
+// liveServices returns the running configuration; nil if there is none.
+func liveServices() *mailflow.Services {
+	app, err := caddy.ActiveContext().AppIfConfigured("mail")
+	if a, ok := app.(*App); ok && err == nil {
+		return a.services
+	}
+	return nil
+}
+
 // CaddyModule returns the Caddy module information.
 func (*Admin) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "admin.api.mail", New: func() caddy.Module {
-		return &Admin{live: liveOperator, tester: liveTester}
+		return &Admin{live: liveOperator, services: liveServices}
 	}}
 }
 

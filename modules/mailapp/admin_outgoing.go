@@ -9,8 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -40,8 +38,8 @@ func (a *Admin) testOutgoing(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return refusal(err)
 	}
-	if from.IsNull() {
-		from = a.tester(r.PathValue("name"))
+	if services := a.services(); from.IsNull() && services != nil {
+		from = testSender(services, r.PathValue("name"))
 	}
 	if rcpt.IsNull() {
 		rcpt = from
@@ -54,19 +52,6 @@ func (a *Admin) testOutgoing(w http.ResponseWriter, r *http.Request) error {
 		return refusal(err)
 	}
 	return reply(w, http.StatusOK, report)
-}
-
-// liveTester returns the sender of a test by the running configuration.
-func liveTester(server string) mailflow.Address {
-	app, err := caddy.ActiveContext().AppIfConfigured("mail")
-	if err != nil {
-		return mailflow.Address{} // there is nothing to test
-	}
-	a, ok := app.(*App)
-	if !ok || a.services == nil {
-		return mailflow.Address{}
-	}
-	return testSender(a.services, server)
 }
 
 // testSender returns a sender that a server of that name may carry: one of its

@@ -233,6 +233,9 @@ func (a *Admin) act(w http.ResponseWriter, r *http.Request, kind mailflow.ActKin
 	if len(args["reason"]) > maxReason {
 		return apiError(http.StatusBadRequest, "the reason is longer than %d bytes", maxReason)
 	}
+	if err := a.checkServer(args["server"]); err != nil {
+		return err
+	}
 	op, store, err := a.store()
 	if err != nil {
 		return err
@@ -251,6 +254,27 @@ func (a *Admin) act(w http.ResponseWriter, r *http.Request, kind mailflow.ActKin
 		return apiError(http.StatusConflict, "cannot %s delivery %s: %s", kind, id, obstacle(q, kind))
 	}
 	return reply(w, http.StatusOK, entryOf(q))
+}
+
+// checkServer refuses the name of a server that is not there: a delivery with
+// it would be decided again, and perhaps leave by another one. Empty keeps the
+// delivery's own.
+func (a *Admin) checkServer(name string) error {
+	services := a.services()
+	if name == "" || services == nil {
+		return nil
+	}
+	names := make([]string, len(services.Servers))
+	for i, s := range services.Servers {
+		names[i] = s.Name
+	}
+	if slices.Contains(names, name) {
+		return nil
+	}
+	if len(names) == 0 {
+		return apiError(http.StatusNotFound, "no outgoing server is named %q, nor is there any other", name)
+	}
+	return apiError(http.StatusNotFound, "no outgoing server is named %q; there are: %s", name, joined(names))
 }
 
 // obstacle says why a delivery does not take an order, and what to do.

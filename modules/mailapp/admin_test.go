@@ -192,8 +192,11 @@ func adminOf(f *fakeOperator) *http.ServeMux {
 			return nil, engine.ErrNotRunning
 		}
 		return f, nil
-	}, tester: func(server string) mailflow.Address {
-		return mailflow.MustParseAddress("tester@" + server + ".example")
+	}, services: func() *mailflow.Services {
+		return &mailflow.Services{Hostname: "mx.example", Servers: []mailflow.Server{
+			{Name: "other"},
+			{Name: "relay", FromFilter: []string{"tester@relay.example"}},
+		}}
 	}}
 	mux := http.NewServeMux()
 	for _, route := range admin.Routes() {
@@ -247,6 +250,7 @@ func TestAdmin(t *testing.T) {
 		{name: "retry held", method: "POST", target: "/mail/queue/d5/retry", status: 409, want: "release it instead"},
 		{name: "release queued", method: "POST", target: "/mail/queue/d3/release", status: 409, want: "retry it instead"},
 		{name: "hold claimed", method: "POST", target: "/mail/queue/d4/hold", status: 409, want: "an attempt is under way"},
+		{name: "release to nowhere", method: "POST", target: "/mail/queue/d5/release?server=x", status: 404, want: `no outgoing server is named \"x\"; there are: other, relay`},
 		{name: "server for hold", method: "POST", target: "/mail/queue/d3/hold?server=x", status: 400, want: `unknown argument \"server\"; known are: reason`},
 		{name: "bad json", method: "POST", target: "/mail/queue/d3/hold", body: `[1]`, status: 400, want: "no JSON object"},
 		{name: "long reason", method: "POST", target: "/mail/queue/d3/hold", body: `{"reason":"` + strings.Repeat("x", 501) + `"}`, status: 400, want: "longer than 500"},
