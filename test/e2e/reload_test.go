@@ -4,7 +4,9 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,7 +24,7 @@ const (
 	betweenReloads = 20
 )
 
-// TestReloadKeeps loads other configurations while clients submit: no
+// TestReloadKeeps loads other configurations, some of which fail, while clients submit: no
 // connection is refused or reset, no mail is lost or doubled, and a session
 // that began before finishes after.
 func TestReloadKeeps(t *testing.T) {
@@ -33,17 +35,16 @@ func TestReloadKeeps(t *testing.T) {
 	g := startGateway(t, config(0))
 
 	early := mustDial(t, door)
-	half := mailOf("early")
-	if err := early.write([]byte(half.envelope() + "DATA\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []int{250, 250, 354} {
-		if a, err := early.read(); err != nil || a.code != want {
-			t.Fatalf("%v, %v, want %d", a, err, want)
-		}
-	}
-	if err := early.write([]byte(half.content[:40])); err != nil {
-		t.Fatal(err)
+	early.begin(t, mailOf("early"), 40)
+
+	occupied := holdAddress(t)
+	bad := []func(string) string{
+		func(c string) string { return strings.Replace(c, "queue {", "queue {\n\t\t\tno_such_option", 1) },
+		func(c string) string { return c + "http://" + occupied + " {\n\trespond hello\n}\n" },
+		func(c string) string { return strings.Replace(c, "smtp "+door, "smtp "+door+" "+occupied, 1) },
+		func(c string) string {
+			return strings.Replace(c, "store sqlite data", "store sqlite Caddyfile/below", 1)
+		},
 	}
 
 	var next, taken atomic.Int64
@@ -54,15 +55,15 @@ func TestReloadKeeps(t *testing.T) {
 	}
 	for i := range reloads {
 		await(t, "mail is taken between reloads", func() bool { return taken.Load() >= int64(i*betweenReloads) || t.Failed() })
+		if i%4 == 0 {
+			g.loadBad(bad[i/4%len(bad)](config(i + 1)))
+		}
 		g.load(config(i + 1))
 	}
 	close(stop)
 	clients.Wait()
 
-	if err := early.write([]byte(half.content[40:] + ".\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	if a, err := early.read(); err != nil || a.code != 250 {
+	if a, err := early.finish(mailOf("early"), 40); err != nil || a.code != 250 {
 		t.Errorf("the session that began before the reloads: %v, %v", a, err)
 	}
 	early.mustSend(t, mailOf("early-again"))
@@ -100,6 +101,75 @@ func (g *gateway) load(caddyfile string) {
 		}
 		return err == nil
 	})
+}
+
+// loadBad has the gateway load a configuration that must be refused.
+func (g *gateway) loadBad(caddyfile string) {
+	g.t.Helper()
+	await(g.t, "the configuration is refused", func() bool {
+		status, _, err := g.ask(http.MethodPost, "/load", []byte(caddyfile))
+		if err == nil && status == http.StatusOK {
+			g.t.Fatalf("a configuration was loaded that cannot work:\n%s", caddyfile)
+		}
+		return err == nil
+	})
+}
+
+// holdAddress listens at an address, so that nobody else can.
+func holdAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return ln.Addr().String()
+}
+
+const movingServers = `{
+	mail {
+		store sqlite %s
+		domain mycompany.com
+		outgoing %s {
+			via smtp %s {
+				tls off
+			}
+		}
+		smtp %s
+	}
+}
+`
+
+// TestReloadServers changes the configuration under mail that waits: its store
+// cannot be taken away, and when its server is, another one is chosen.
+func TestReloadServers(t *testing.T) {
+	t.Parallel()
+	far := new(mailflowtest.Relay)
+	address, closed, door := far.Start(t), freeAddress(t), freeAddress(t)
+	g := startGateway(t, fmt.Sprintf(movingServers, "data", "old", closed, door))
+	mustDial(t, door).mustSend(t, mailOf("0"))
+	await(t, "the server is known to be down", func() bool { return len(g.health().Down) > 0 })
+
+	elsewhere := fmt.Sprintf(movingServers, "other-data", "old", address, door)
+	status, answer, err := g.ask(http.MethodPost, "/load", []byte(elsewhere))
+	if err != nil || status == http.StatusOK || !strings.Contains(string(answer), "undelivered mail") {
+		t.Errorf("a change of store with mail in the queue: %d %s %v, want a refusal", status, answer, err)
+	}
+	if list := g.queue(); len(list) != 1 || list[0].Server != "old" {
+		t.Errorf("after the refusal the queue is %+v", list)
+	}
+
+	g.load(fmt.Sprintf(movingServers, "data", "new", address, door))
+	await(t, "the mail has come", func() bool { return len(far.Messages()) > 0 })
+	await(t, "the queue is empty", func() bool { return g.open() == 0 })
+	checkOnce(t, far.Messages(), 1)
+	if list := g.queue(); len(list) != 1 || list[0].Server != "new" || list[0].State != "sent" {
+		t.Errorf("in the end the queue is %+v, want one delivery that new has sent", list)
+	}
+	g.load(elsewhere)
+	if list := g.queue(); len(list) != 0 {
+		t.Errorf("the new store holds %+v", list)
+	}
 }
 
 // submitUntil is a client that submits until stop is closed. Each mail must be
