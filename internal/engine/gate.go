@@ -26,6 +26,7 @@ func (f *feed) Begin(_ context.Context, peer *mailflow.Peer, env *mailflow.Envel
 	if g == nil {
 		return nil, mailflow.ReplyShuttingDown
 	}
+	peer.Listener = f.door
 	return &intake{generation: g, peer: peer, env: env}, nil
 }
 

@@ -192,6 +192,15 @@ func (c *counted) Close() error {
 	return err
 }
 
+// CloseWrite ends the sending side where the connection has two, so that a
+// session can end without cutting off its last reply.
+func (c *counted) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 // enter counts one more open connection, unless g has finished.
 func (g *Generation) enter() bool {
 	g.engine.mu.Lock()
