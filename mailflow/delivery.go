@@ -55,7 +55,8 @@ const (
 // attempt ends differently for some of them, they part: each part is a
 // delivery of its own, so that a delivery has one state.
 type Delivery struct {
-	// ID names the delivery; the store's callers make it.
+	// ID names the delivery. The store's callers make it, so that IDs sort by
+	// the time of their making.
 	ID string `json:"id"`
 	// Message is the ID of the message.
 	Message string `json:"message"`

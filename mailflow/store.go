@@ -67,12 +67,14 @@ type View interface {
 type Ledger interface {
 	// Spool returns a place for the bytes of a message to come.
 	Spool(ctx context.Context) (Spool, error)
-	// Commit checks the decision's facts and writes it, in one transaction.
+	// Commit checks all of the decision's facts, then writes it, in one
+	// transaction. A decision that is refused leaves its spool usable.
 	// Errors: [ErrStale] (a *[StaleError]), [ErrNoRoom], [ErrDuplicate].
 	Commit(ctx context.Context, d *Decision) error
 	// CommitDecided runs decide inside the transaction that commits what it
 	// returns, so that its facts hold. decide must be quick and use nothing
-	// but the view; other commits wait for it.
+	// but the view; other commits wait for it. If it returns nil nothing is
+	// committed.
 	CommitDecided(ctx context.Context, decide func(View) (*Decision, error)) error
 	// Message returns a message's row. Error: [ErrNoRecord].
 	Message(ctx context.Context, id string) (*StoredMessage, error)
@@ -99,7 +101,7 @@ type Spool interface {
 type Decision struct {
 	// Message is the row of the message.
 	Message StoredMessage
-	// Spool holds its bytes; its Body was called.
+	// Spool holds its bytes; its Body was called. It commits once.
 	Spool Spool
 	// Deliveries go to the queue; those in Claimed are claimed by the caller
 	// from the start, as by [Queue.ClaimDue].
@@ -161,11 +163,12 @@ type Queue interface {
 	// that are not claimed.
 	Lanes(ctx context.Context) ([]Lane, error)
 	// Finish commits what became of claimed deliveries, all or none, and ends
-	// the claims.
+	// the claims. Errors: [ErrState] for a delivery that is not claimed or is
+	// final already, [ErrNoRecord], [ErrNoRoom].
 	Finish(ctx context.Context, o *Outcome) error
 	// Unclaim gives claimed deliveries back as they were.
 	Unclaim(ctx context.Context, ids ...string) error
-	// Deliveries lists deliveries, newest first, with their messages.
+	// Deliveries lists deliveries, newest first by ID, with their messages.
 	Deliveries(ctx context.Context, q QueueQuery) ([]Queued, error)
 	// Act does what an operator ordered with an open delivery. Errors:
 	// [ErrNoRecord], [ErrState] (final already, or claimed just now).
@@ -180,7 +183,8 @@ type Claim struct {
 	Destination string
 	// DueBy is the time by which they must be due.
 	DueBy time.Time
-	// ExpiredOnly asks for those only that are given up by DueBy.
+	// ExpiredOnly asks for those that are given up by DueBy, due or not, and
+	// for no others. A zero Expires is never.
 	ExpiredOnly bool
 	// Limit is the most to return.
 	Limit int
@@ -243,8 +247,8 @@ type QueueAct struct {
 	Reason string
 	// At is the time of the order.
 	At time.Time
-	// Server gives the delivery another server, for [ActRelease] only; empty
-	// keeps it.
+	// Server gives the delivery another server and destination, for
+	// [ActRelease] only; empty keeps them.
 	Server string
 }
 
@@ -255,7 +259,7 @@ type ActKind string
 const (
 	ActRetry   ActKind = "retry"   // due now; of queued and deferred
 	ActHold    ActKind = "hold"    // waits for release; of queued and deferred
-	ActRelease ActKind = "release" // due now; of held
+	ActRelease ActKind = "release" // due now, as queued, or deferred if it was tried; of held
 	ActDrop    ActKind = "drop"    // final; of queued, deferred and held
 )
 
@@ -278,7 +282,14 @@ type Keeper interface {
 	Ready(ctx context.Context) error
 }
 
-// Retention is how long final rows are kept.
+// Retention is how long rows are kept from the time they became final; zero is
+// for good.
 type Retention struct {
-	Sent, Failed, Captured, Unrouted, Seen time.Duration
+	// Sent and Captured are for deliveries in these states, Failed for failed,
+	// expired and dropped ones.
+	Sent, Failed, Captured time.Duration
+	// Unrouted is for entries of the unrouted box, also those that wait.
+	Unrouted time.Duration
+	// Seen is for messages that became nothing else.
+	Seen time.Duration
 }

@@ -37,6 +37,15 @@ func (e *Engine) Act(ctx context.Context, id string, act mailflow.QueueAct) erro
 	}
 	if act.Kind == mailflow.ActRetry || act.Kind == mailflow.ActRelease {
 		g.store.runner.nudge()
+		return nil
+	}
+	// Held or dropped: that is a mail event, whoever decided it.
+	changed, err := g.store.Deliveries(ctx, mailflow.QueueQuery{ID: id})
+	if err != nil {
+		return fmt.Errorf("reading back what was ordered: %w", err)
+	}
+	for i := range changed {
+		g.reportDelivery(&changed[i].Delivery, 0)
 	}
 	return nil
 }
@@ -54,7 +63,7 @@ func (e *Engine) Test(ctx context.Context, name string, from, rcpt mailflow.Addr
 	}
 	t, ok := s.Transport.(mailflow.Tester)
 	if !ok {
-		return mailflow.TestReport{}, fmt.Errorf("the transport of %q has no test", name)
+		return mailflow.TestReport{}, fmt.Errorf("the transport of %q has no test: %w", name, mailflow.ErrState)
 	}
 	return t.Test(ctx, from, rcpt), nil
 }

@@ -270,3 +270,31 @@ func TestServerIsGone(t *testing.T) {
 		b.close()
 	})
 }
+
+// TestOrdersAreEvents holds and drops a delivery by an operator's order.
+func TestOrdersAreEvents(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nil)
+		b.relay.answer = func(_ int, d *mailflow.Delivery) ([]mailflow.Result, error) { return all(d, 450), nil }
+		b.accept("bob@example.net")
+		synctest.Wait()
+		qs, _ := b.store.Deliveries(t.Context(), mailflow.QueueQuery{})
+		for _, kind := range []mailflow.ActKind{mailflow.ActHold, mailflow.ActDrop} {
+			if err := b.engine.Act(t.Context(), qs[0].ID, mailflow.QueueAct{Kind: kind, Reason: "because"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []string
+		b.mu.Lock()
+		for _, e := range b.events {
+			got = append(got, string(e.Kind)+" "+e.Reason)
+		}
+		b.mu.Unlock()
+		want := []string{"received outbound 1 choose_server:server_chosen", "deferred ", "held because", "dropped because"}
+		if !slices.Equal(got, want) {
+			t.Errorf("events %q, want %q", got, want)
+		}
+		b.close()
+	})
+}

@@ -66,7 +66,7 @@ func (p *probe) step(stage Stage, step func() (string, error)) error {
 	return err
 }
 
-// envelope tries MAIL and RCPT.
+// envelope tries MAIL and, if there is a recipient, RCPT.
 func (p *probe) envelope(c *Conn, from, rcpt mailflow.Address) error {
 	r := mailflow.Recipient{Address: rcpt}
 	t := &transaction{c: c, a: &mailflow.Attempt{
@@ -81,6 +81,10 @@ func (p *probe) envelope(c *Conn, from, rcpt mailflow.Address) error {
 	})
 	if err != nil {
 		return err
+	}
+	if rcpt.IsNull() {
+		p.report.Unproven = append(p.report.Unproven, "No recipient was named, so none was asked for.")
+		return nil
 	}
 	return p.step(StageRcpt, func() (string, error) {
 		if refusal := c.checkRecipient(r); refusal != nil {
