@@ -15,7 +15,8 @@
 //
 // The record is asked for with each look-up, which the resolver's cache makes
 // cheap. The policy is fetched when the id is a new one, and again when half of
-// its time is over. A fetch that failed is not repeated for [retryAfter].
+// its time is over. A fetch that failed is not repeated for [retryAfter], unless
+// the id changes.
 // Meanwhile the policy that is known counts, or none: what never was found
 // hinders no mail.
 package mtasts

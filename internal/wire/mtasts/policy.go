@@ -19,7 +19,7 @@ const (
 	maxPatterns = 64
 	// maxAge is the longest time for which a policy holds (section 3.2).
 	maxAge = 31557600 * time.Second
-	// version is what records and policies begin with.
+	// version is what records begin with, and what policies say.
 	version = "STSv1"
 )
 
@@ -47,9 +47,6 @@ func ParsePolicy(text string) (Policy, error) {
 		key, value = strings.Trim(key, " \t\r"), strings.Trim(value, " \t\r")
 		if !ok || seen[key] && key != "mx" {
 			continue
-		}
-		if len(seen) == 0 && key != "version" {
-			return Policy{}, fmt.Errorf("%w: it does not begin with its version", errPolicy)
 		}
 		seen[key] = true
 		if err := p.set(key, value); err != nil {
