@@ -20,6 +20,7 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"github.com/mailcaddy/mailcaddy/mailflow"
 	"github.com/mailcaddy/mailcaddy/mailflow/mailflowtest"
 )
 
@@ -32,7 +33,7 @@ const (
 	// rounds drains soon; minPerRound is what it must, on average, to tell
 	// anything.
 	maxPerRound = 300
-	minPerRound = 10
+	minPerRound = 5
 	// maxBody and maxLargeBody bound the bodies: most are kept beside their
 	// rows, some in files of their own.
 	maxBody      = 2_000
@@ -116,9 +117,11 @@ func TestCrash(t *testing.T) {
 	c.gw.start()
 	c.gw.awaitReady()
 	await(t, "the queue is empty", func() bool { return c.gw.open() == 0 })
-	c.check(append(fickle.Messages(), steady.Messages()...))
+	ledger := c.gw.all()
+	c.check(append(fickle.Messages(), steady.Messages()...), ledger)
 	c.gw.stop()
 	checkIntegrity(t, filepath.Join(c.gw.dir, "data"))
+	checkFiles(t, filepath.Join(c.gw.dir, "data", "spool"), ledger)
 }
 
 // fickleScript is the script of a far end that is slow at times, refuses for
@@ -148,25 +151,38 @@ func fickleScript(seed uint64) func(mailflowtest.RelayEvent) mailflowtest.RelayA
 	}
 }
 
-// round starts the process, has clients submit, and kills it. One round in
-// five kills it while it starts.
+// round starts the process, has clients submit, and kills it: in one round of
+// five while it starts, in another while the first mail comes in, else when
+// some mail is on its way.
 func (c *crash) round() {
 	c.gw.start()
-	if c.rand.IntN(5) == 0 {
+	moment := c.rand.IntN(5)
+	if moment == 0 {
 		time.Sleep(c.life())
 		c.gw.kill()
 		return
 	}
 	await(c.t, "the door is open", func() bool { return listens(c.door) })
+	before := c.count()
 	var clients sync.WaitGroup
 	var submitted atomic.Int64
 	for range crashClients {
 		seed := c.rand.Uint64()
 		clients.Go(func() { c.submit(rand.New(rand.NewPCG(seed, 0)), &submitted) })
 	}
+	if moment > 1 {
+		await(c.t, "mail is taken", func() bool { return c.count() > before })
+	}
 	time.Sleep(c.life())
 	c.gw.kill()
 	clients.Wait()
+}
+
+// count returns how many mails got 250.
+func (c *crash) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.acked)
 }
 
 // life is how long the process lives on.
@@ -218,7 +234,7 @@ func (c *crash) note(token string, a answer, err error) {
 
 // check compares what was acknowledged with what the far ends and the ledger
 // have.
-func (c *crash) check(delivered []mailflowtest.RelayMessage) {
+func (c *crash) check(delivered []mailflowtest.RelayMessage, all []delivery) {
 	times := make(map[string]int) // how often each came
 	for _, m := range delivered {
 		_, rest, _ := strings.Cut(string(m.Content), "\r\nSubject: ")
@@ -228,7 +244,7 @@ func (c *crash) check(delivered []mailflowtest.RelayMessage) {
 		}
 	}
 	ledger := make(map[string][]delivery)
-	for _, d := range c.gw.all() {
+	for _, d := range all {
 		ledger[d.Subject] = append(ledger[d.Subject], d)
 	}
 	for token := range c.acked {
@@ -318,4 +334,24 @@ func checkIntegrity(t *testing.T, dir string) {
 			t.Error(err)
 		}
 	}
+}
+
+// checkFiles reports files below dir that no large message needs, and large
+// messages that have none.
+func checkFiles(t *testing.T, dir string, ledger []delivery) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large := 0
+	for _, d := range ledger {
+		if d.Bytes > mailflow.MaxInlineBody {
+			large++
+		}
+	}
+	if len(files) != large {
+		t.Errorf("%d files are left for %d large messages", len(files), large)
+	}
+	t.Logf("%d large messages are in files", large)
 }
