@@ -61,7 +61,7 @@ fuzz: ## run every fuzz target for FUZZTIME each
 	while IFS=: read -r file target; do \
 		target=$${target#func }; \
 		echo "$$target in $$(dirname "$$file")"; \
-		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" || exit 1; \
+		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x "$$(dirname "$$file")" || exit 1; \
 	done
 
 bench: ## run the benchmarks that match BENCH

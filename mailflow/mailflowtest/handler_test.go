@@ -81,7 +81,7 @@ func TestHandlerSuiteFinds(t *testing.T) {
 }
 
 // TestHandlerSuitePasses hands the suite a handler that keeps the contract.
-func TestHandlerSuitePasses(t *testing.T) {
+func TestHandlerSuitePasses(t *testing.T) { //nolint:tparallel // the suite runs its subtests in order
 	t.Parallel()
 	RunHandlerSuite(t, handlerFunc(func(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
 		if err := next(ctx, tx); err != nil {

@@ -61,7 +61,7 @@ func TestMatcherSuiteFinds(t *testing.T) {
 }
 
 // TestMatcherSuitePasses hands the suite a matcher that keeps the contract.
-func TestMatcherSuitePasses(t *testing.T) {
+func TestMatcherSuitePasses(t *testing.T) { //nolint:tparallel // the suite runs its subtests in order
 	t.Parallel()
 	RunMatcherSuite(t, oneRecipient(mailflow.MustParseAddress("sales@mycompany.com")))
 }
@@ -144,7 +144,7 @@ func refusing(bad func(*mailflow.Attempt) bool) transportFunc {
 
 // TestTransportSuitePasses hands the suite a transport that keeps the
 // contract.
-func TestTransportSuitePasses(t *testing.T) {
+func TestTransportSuitePasses(t *testing.T) { //nolint:tparallel // the suite runs its subtests in order
 	t.Parallel()
 	RunTransportSuite(t, func(*testing.T) mailflow.Transport { return new(Transport) })
 }

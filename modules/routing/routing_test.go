@@ -47,7 +47,7 @@ func build(t *testing.T, name mailflow.RouteName, s *mailflow.Services, lines st
 	if err != nil {
 		return nil, err
 	}
-	if err := defs.Check(); err != nil {
+	if err := defs.Check(nil); err != nil {
 		return nil, err
 	}
 	// What is adapted is what is loaded: through JSON and back.

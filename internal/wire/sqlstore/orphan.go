@@ -35,7 +35,8 @@ func (d *spoolDirs) ensure(name string) error {
 	if _, ok := d.known.Load(name[:2]); ok {
 		return nil
 	}
-	if err := os.Mkdir(filepath.Join(d.spool, name[:2]), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	err := os.Mkdir(filepath.Join(d.spool, name[:2]), 0o700) //nolint:gosec // the name is random hex of ours
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if err := syncDir(d.spool); err != nil {

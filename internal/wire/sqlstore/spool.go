@@ -81,6 +81,7 @@ func (p *spool) spill() error {
 		if err := p.dirs.ensure(name); err != nil {
 			return noRoom(err)
 		}
+		//nolint:gosec // the name is random hex of ours
 		f, err := os.OpenFile(p.dirs.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
 			return noRoom(err)
