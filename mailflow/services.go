@@ -73,6 +73,19 @@ type Server struct {
 	Default bool
 	// Captures is set when its transport keeps mail instead of sending it.
 	Captures bool
+	// PerDomain is set when its transport finds the next hop by the
+	// recipients' domain: a delivery then has recipients of one domain, and
+	// that domain is a destination of its own.
+	PerDomain bool
+}
+
+// Deliver returns the action that sends to rcpt by s.
+func (s *Server) Deliver(rcpt Recipient) Deliver {
+	d := Deliver{Server: s.Name}
+	if s.PerDomain {
+		d.Destination = s.Name + "/" + rcpt.Address.Domain
+	}
+	return d
 }
 
 // Domain is one of our domains.

@@ -92,8 +92,9 @@ func (r *runner) pump(l *lane) {
 			return
 		}
 	}
-	for len(l.ready) > 0 && l.workers < limit {
+	for len(l.ready) > 0 && l.workers < limit && r.workers < maxWorkers {
 		l.workers++
+		r.workers++
 		it := l.pop()
 		r.work.Go(func() { r.deliver(l, it) })
 	}
@@ -106,9 +107,25 @@ func (r *runner) pump(l *lane) {
 		chills := l.chills
 		r.work.Go(func() { r.claim(l, n, chills) })
 	}
-	if !l.due.IsZero() {
+	switch {
+	case !l.due.IsZero():
 		l.arm(l.due, now)
+	case l.workers == 0 && len(l.ready) == 0 && !l.cold && !l.claiming && l.outage == nil:
+		l.disarm()
+		delete(r.lanes, l.destination)
 	}
+}
+
+// rest ends one worker of l. Where workers had run out, other lanes get it.
+func (r *runner) rest(l *lane) {
+	l.workers--
+	r.workers--
+	if r.workers == maxWorkers-1 {
+		for _, other := range r.lanes {
+			r.pump(other)
+		}
+	}
+	r.pump(l)
 }
 
 // pop takes the next item. l.ready must not be empty.
@@ -138,6 +155,9 @@ func (r *runner) claim(l *lane, n, chills int) {
 	drained := len(claimed) < n && chills == l.chills
 	if drained {
 		l.cold = false
+		if len(claimed) == 0 && len(l.ready) == 0 && l.workers == 0 {
+			l.outage = nil // nothing waits for it any more
+		}
 	}
 	if err != nil {
 		l.expect(now.Add(minProbePause))
@@ -159,8 +179,7 @@ func (r *runner) deliver(l *lane, it *item) {
 		it = nil
 		switch {
 		case r.paused, l.outage != nil, len(l.ready) == 0:
-			l.workers--
-			r.pump(l)
+			r.rest(l)
 		default:
 			it = l.pop()
 			if l.cold && len(l.ready) < claimBatch/2 {

@@ -20,6 +20,9 @@ const (
 	maxHotBytes = 64 << 20
 	// maxHotItems bounds their number, since each costs a few KiB besides.
 	maxHotItems = 10_000
+	// maxWorkers bounds the attempts at once to all destinations together: each
+	// may hold a connection, and a process has some thousand descriptors.
+	maxWorkers = 500
 	// claimBatch is how many deliveries a lane takes from the store at a time:
 	// enough to keep its workers busy while the next ones are read.
 	claimBatch = 64
@@ -51,6 +54,7 @@ type runner struct {
 
 	mu       sync.Mutex
 	lanes    map[string]*lane
+	workers  int // of all lanes
 	hotBytes int64
 	hotItems int
 	started  bool

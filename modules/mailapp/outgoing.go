@@ -47,6 +47,11 @@ type capturer interface {
 	Captures() bool
 }
 
+// byDomain is a transport that finds the next hop by the recipients' domain.
+type byDomain interface {
+	PerDomain() bool
+}
+
 // provisionServer loads the transport of the server of that name.
 func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) {
 	if err := checkName(name); err != nil {
@@ -76,14 +81,16 @@ func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) 
 	if !ok {
 		return nil, fmt.Errorf("%T is not a mail transport", guest)
 	}
-	c, ok := guest.(capturer)
+	c, captures := guest.(capturer)
+	b, perDomain := guest.(byDomain)
 	return &engine.Server{
 		Server: mailflow.Server{
 			Name:       name,
 			Priority:   cmp.Or(o.Priority, defaultPriority),
 			FromFilter: filter,
 			Default:    o.Default,
-			Captures:   ok && c.Captures(),
+			Captures:   captures && c.Captures(),
+			PerDomain:  perDomain && b.PerDomain(),
 		},
 		Transport: transport,
 	}, nil

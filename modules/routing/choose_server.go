@@ -22,7 +22,8 @@ func init() { caddy.RegisterModule(new(ChooseServer)) }
 // does; the server has no from_filter; the first by priority. Without any
 // server the mail is captured.
 type ChooseServer struct {
-	servers []relay.Candidate
+	servers map[string]*mailflow.Server
+	order   []relay.Candidate
 }
 
 // CaddyModule returns the Caddy module information.
@@ -32,13 +33,16 @@ func (*ChooseServer) CaddyModule() caddy.ModuleInfo {
 
 // UseServices implements mailflow.ServicesUser.
 func (h *ChooseServer) UseServices(s *mailflow.Services) error {
-	h.servers = make([]relay.Candidate, 0, len(s.Servers))
-	for _, server := range s.Servers {
+	h.servers = make(map[string]*mailflow.Server, len(s.Servers))
+	h.order = make([]relay.Candidate, 0, len(s.Servers))
+	for i := range s.Servers {
+		server := &s.Servers[i]
 		filter, err := relay.ParseFilter(server.FromFilter)
 		if err != nil {
 			return fmt.Errorf("outgoing server %s: from_filter: %w", server.Name, err)
 		}
-		h.servers = append(h.servers, relay.Candidate{
+		h.servers[server.Name] = server
+		h.order = append(h.order, relay.Candidate{
 			Name: server.Name, Priority: server.Priority, Filter: filter, Default: server.Default,
 		})
 	}
@@ -50,10 +54,11 @@ func (*ChooseServer) OnlyIn() mailflow.RouteName { return mailflow.Outbound }
 
 // Handle implements mailflow.Handler.
 func (h *ChooseServer) Handle(_ context.Context, tx *mailflow.Transaction, _ mailflow.Next) error {
-	if len(tx.Pending()) == 0 {
+	pending := tx.Pending()
+	if len(pending) == 0 {
 		return nil
 	}
-	choice := relay.Choose(h.servers, authorOf(tx))
+	choice := relay.Choose(h.order, authorOf(tx))
 	for _, l := range choice.Losers {
 		tx.Trace.Note(string(l.Reason), l.Server+": "+l.Reason.String())
 	}
@@ -64,7 +69,12 @@ func (h *ChooseServer) Handle(_ context.Context, tx *mailflow.Transaction, _ mai
 	}
 	tx.Trace.Note(string(choice.Step), choice.Server+": "+choice.Step.String())
 	tx.Trace.Won("server_chosen", choice.Server)
-	tx.ClaimAll(mailflow.Deliver{Server: choice.Server})
+	server := h.servers[choice.Server]
+	for _, r := range pending {
+		if err := tx.Claim(r.Address, server.Deliver(r)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ package routing
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,6 +187,29 @@ func TestChooseServer(t *testing.T) {
 	bad.Servers[0].FromFilter = []string{"*"}
 	if _, err := build(t, mailflow.Outbound, bad, "choose_server"); err == nil || !strings.Contains(err.Error(), "outgoing server postmark: from_filter") {
 		t.Errorf("a bad filter gives %v", err)
+	}
+}
+
+// TestChooseServerPerDomain parts the recipients of a server whose next hop is
+// found by their domain.
+func TestChooseServerPerDomain(t *testing.T) {
+	t.Parallel()
+	s := services()
+	s.Servers = []mailflow.Server{{Name: "direct", PerDomain: true}}
+	route, err := build(t, mailflow.Outbound, s, "choose_server")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx := transaction(t)
+	if err := route.Run(t.Context(), tx, mailflow.Done); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, v := range tx.Verdicts() {
+		got = append(got, v.Action.(mailflow.Deliver).Destination)
+	}
+	if want := []string{"direct/mycompany.com", "direct/mycompany.com", "direct/far.example"}; !slices.Equal(got, want) {
+		t.Errorf("destinations %q, want %q", got, want)
 	}
 }
 
