@@ -48,6 +48,8 @@ func (a *adapter) Auth(mech string) (sasl.Server, error) {
 	switch {
 	case len(offered) == 0:
 		return nil, a.conn.instead(errNoAuth)
+	case a.conn.shutOut():
+		return nil, a.conn.instead(errTooManyGuesses)
 	case !slices.Contains(offered, mech):
 		return nil, a.conn.instead(errMechanism)
 	}
@@ -64,6 +66,7 @@ func (a *adapter) Mail(_ string, opts *smtp.MailOptions) error {
 	err := a.conn.safely(func() error { return a.session.Mail(a.conn.ctx, env, st.size) })
 	if err == nil {
 		st.open, st.utf8 = true, env.SMTPUTF8
+		st.taken, st.boxes = nil, nil
 	}
 	return err
 }
@@ -76,7 +79,11 @@ func (a *adapter) Rcpt(_ string, opts *smtp.RcptOptions) error {
 	}
 	rcpt.OriginalType = strings.ToLower(string(opts.OriginalRecipientType))
 	rcpt.Original = opts.OriginalRecipient
-	return a.conn.safely(func() error { return a.session.Rcpt(a.conn.ctx, rcpt) })
+	err := a.conn.safely(func() error { return a.session.Rcpt(a.conn.ctx, rcpt) })
+	if err == nil && a.conn.server.options.LMTP {
+		a.conn.state.take(rcpt.Address)
+	}
+	return err
 }
 
 // Data implements [smtp.Session]. r has nothing: the content is read beside
@@ -85,6 +92,7 @@ func (a *adapter) Data(r io.Reader) error {
 	_, _ = io.Copy(io.Discard, r) // the end that the guard made up
 	c := a.conn
 	k := c.newContent(a.session.MaxSize())
+	each := c.server.options.LMTP
 	var replies []*mailflow.Reply
 	err := c.safely(func() (err error) {
 		replies, err = a.session.Data(c.ctx, k)
@@ -94,17 +102,22 @@ func (a *adapter) Data(r io.Reader) error {
 	switch {
 	case k.err != nil:
 		// Whatever the session says, it has not seen the whole message.
-		return c.instead(mailflow.AsReply(k.err))
+		replies = []*mailflow.Reply{mailflow.AsReply(k.err)}
+		each = each && k.ends()
 	case err != nil:
-		return err
+		replies = c.state.answer
 	case len(replies) == 0:
-		return c.instead(mailflow.ReplyTryLater)
+		replies = []*mailflow.Reply{mailflow.ReplyTryLater}
 	}
-	r1 := mailflow.OneReply(replies)
-	if r1.Accepted() {
+	one := mailflow.OneReply(replies)
+	if one.Accepted() {
 		c.counts.accepted()
 	}
-	return c.instead(r1)
+	err = c.instead(one)
+	if each {
+		c.state.answer = c.state.spread(replies)
+	}
+	return err
 }
 
 // Reset implements [smtp.Session].

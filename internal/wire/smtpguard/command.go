@@ -24,6 +24,8 @@ type dialogue struct {
 	size     int64              // its SIZE
 	rcpt     mailflow.Recipient // of the RCPT that go-smtp looks at
 	open     bool               // a transaction is open
+	taken    []int              // for each accepted RCPT the number of its mailbox
+	boxes    map[string]int     // the number of each accepted mailbox, by its key
 	utf8     bool               // it is one with SMTPUTF8
 
 	chunk  *chunk            // the BDAT that go-smtp takes for DATA
@@ -106,6 +108,10 @@ func (c *conn) command(line []byte) bool {
 			return c.answerNow(errTooMuchTalk)
 		}
 	}
+	if c.server.options.LMTP {
+		verb = lmtpVerb(verb)
+		c.state.verb = verb
+	}
 	switch verb {
 	case "EHLO", "HELO":
 		return c.hello(arg)
@@ -133,6 +139,18 @@ func (c *conn) command(line []byte) bool {
 		return c.answerNow(errNotImplemented)
 	}
 	return c.answerNow(errUnknown)
+}
+
+// lmtpVerb returns the SMTP command that an LMTP command stands for; EHLO and
+// HELO are unknown there (RFC 2033 section 4.1).
+func lmtpVerb(verb string) string {
+	switch verb {
+	case "LHLO":
+		return "EHLO"
+	case "EHLO", "HELO":
+		return ""
+	}
+	return verb
 }
 
 // hello looks at EHLO and HELO.

@@ -39,6 +39,7 @@ type conn struct {
 
 	state     dialogue
 	counts    counts
+	offered   bool // STARTTLS was offered
 	closing   bool // no more is read from the peer
 	lingering bool // what the peer still sends is read before closing
 	restart   bool // go-smtp begins anew, as STARTTLS wants
@@ -52,9 +53,15 @@ var (
 
 func newConn(ctx context.Context, s *Server, raw net.Conn) *conn {
 	c := &conn{server: s, ctx: ctx, socket: raw, net: raw}
-	c.client.IP = addrOf(raw)
-	c.client.Local = c.client.IP.IsLoopback() || raw.RemoteAddr().Network() == "unix"
+	c.client.LMTP = s.options.LMTP
 	return c
+}
+
+// identify finds out who the peer is. It may wait for the peer's first bytes,
+// see [Server.accept].
+func (c *conn) identify() {
+	c.client.IP = addrOf(c.socket)
+	c.client.Local = c.client.IP.IsLoopback() || c.socket.RemoteAddr().Network() == "unix"
 }
 
 // addrOf returns the address of the peer of c; invalid on unix sockets.

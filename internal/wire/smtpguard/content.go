@@ -273,6 +273,10 @@ func (k *content) finish() {
 	k.conn.in.release()
 }
 
+// ends reports whether the peer awaits the replies to the whole message: after
+// DATA and a last chunk, and not after an earlier one.
+func (k *content) ends() bool { return k.chunk == nil || k.chunk.last }
+
 // skip reads n bytes away.
 func (c *conn) skip(n int64) error {
 	for n > 0 {

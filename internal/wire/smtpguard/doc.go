@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package smtpguard receives mail by SMTP from peers that nobody vouches for.
+// Package smtpguard receives mail by SMTP and LMTP from peers that nobody
+// vouches for.
 // It runs go-smtp for the protocol and stands between it and the connection,
 // where it cures what go-smtp lets through.
 //
@@ -37,12 +38,28 @@
 //  8. It tells the text of internal errors to the peer. Here every error goes
 //     through [mailflow.AsReply].
 //  9. It lets a peer guess passwords for ever. Here each failure costs time and
-//     [MaxAuthFailures] the connection; [MaxErrors] bounds other errors.
+//     [MaxAuthFailures] the connection; further connections of the same peer go
+//     on where it left off ([Guesses]). [MaxErrors] bounds other errors.
 //  10. With BDAT it resets a session while its Data runs. Here BDAT becomes
 //     content like that of DATA: all methods of a session run one after the
 //     other.
 //  11. It refuses <Postmaster>, takes UTF-8 addresses without SMTPUTF8 and
 //     strips the quotes of local parts. Here the guard reads the paths itself.
+//
+// # LMTP
+//
+// go-smtp's LMTP is not used either: to go-smtp an LMTP session ([Options].LMTP)
+// is one of SMTP. The guard takes LHLO for EHLO, and says one reply for each
+// accepted RCPT where the session has one for each mailbox (RFC 2033).
+//
+// # Crowds
+//
+// The loop that accepts connections never waits for one of them: a connection
+// behind a PROXY protocol wrapper does not even tell its address before its
+// header has come. What is counted by address, [Connections] and [Guesses], may
+// be shared by several servers, and so outlive a configuration.
+//
+// # Further
 //
 // Also mended on the way: a second MAIL in a transaction, AUTH in a transaction,
 // SIZE beyond 4 GiB, parameters that stand twice, commands that were pipelined

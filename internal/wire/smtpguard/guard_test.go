@@ -27,8 +27,9 @@ type keeper struct {
 	mailErr error
 	rcptErr func(mailflow.Address) error
 	dataErr error
-	before  func() // in Data, before the content is read
-	after   func() // and after it
+	replies []*mailflow.Reply // of Data; nil accepts
+	before  func()            // in Data, before the content is read
+	after   func()            // and after it
 	users   map[string]string
 
 	mu        sync.Mutex
@@ -164,6 +165,9 @@ func (s *keeperSession) Data(_ context.Context, content io.Reader) ([]*mailflow.
 	s.keeper.mu.Lock()
 	s.keeper.mails = append(s.keeper.mails, *s.mail)
 	s.keeper.mu.Unlock()
+	if s.keeper.replies != nil {
+		return s.keeper.replies, nil
+	}
 	replies := make([]*mailflow.Reply, len(s.mail.env.Recipients))
 	for i := range replies {
 		replies[i] = mailflow.ReplyAccepted
@@ -901,7 +905,9 @@ func TestSessions(t *testing.T) {
 	k := new(keeper)
 	guarded(t, k, Options{MaxSessions: 3, MaxSessionsPerIP: 2}, func(b *bench) {
 		a := b.dial("192.0.2.1:1")
+		synctest.Wait() // they are admitted beside one another
 		b.dial("192.0.2.1:2")
+		synctest.Wait()
 		if got := codesOf(b.dial("192.0.2.1:3").heard()); got != "421" {
 			t.Errorf("the third of an address got %q", got)
 		}
@@ -912,6 +918,7 @@ func TestSessions(t *testing.T) {
 			t.Errorf("the fourth got %q", got)
 		}
 		a.want("QUIT\r\n", "220 221")
+		synctest.Wait()
 		if got := codesOf(b.dial("192.0.2.1:4").heard()); got != "220" {
 			t.Errorf("after one left, got %q", got)
 		}

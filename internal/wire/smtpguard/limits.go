@@ -38,6 +38,10 @@ const (
 	// MaxAuthFailures is how many logins may fail on a connection: a user who
 	// mistypes needs two.
 	MaxAuthFailures = 4
+	// GuessWindow is how long a failed login is remembered across connections:
+	// long enough that guessing goes nowhere, short enough that a user who was
+	// shut out need not call anybody.
+	GuessWindow = 15 * time.Minute
 	// MaxDiscarded is how much content beyond the limit is read and thrown away
 	// so that the peer gets to its reply; a peer that was told SIZE and goes on
 	// even so is cut off.
@@ -60,6 +64,16 @@ const (
 	// peer has read it.
 	lingerBytes = 256 << 10
 	lingerTime  = time.Second
+	// maxGuessers is how many peers one of the two tables of failed logins
+	// holds: 2 MiB, and far more than guess at once.
+	maxGuessers = 10000
+	// maxTurningAway is how many connections may wait for their 421 at once;
+	// further ones are closed without a word.
+	maxTurningAway = 100
+	// minAcceptPause and maxAcceptPause lie between attempts to accept where
+	// that fails.
+	minAcceptPause = 5 * time.Millisecond
+	maxAcceptPause = time.Second
 	// greetTime bounds the 421 of a connection that is one too many.
 	greetTime = time.Second
 )

@@ -3,6 +3,7 @@
 package smtpguard
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -55,21 +56,34 @@ func (c *conn) login(s Session, identity, user, password string) error {
 	if !refused.Permanent() {
 		return c.instead(refused)
 	}
-	c.server.options.Report(Incident{Kind: AuthFailed, IP: c.client.IP, User: user[:min(len(user), maxShownUser)], Err: refused.Err})
-	c.wait(c.timeouts().AuthDelay << min(c.counts.auth, MaxAuthFailures))
+	o := &c.server.options
+	o.Report(Incident{Kind: AuthFailed, IP: c.client.IP, User: user[:min(len(user), maxShownUser)], Err: refused.Err})
+	before := max(c.counts.auth, o.Guesses.count(c.client.IP, o.Now()))
+	o.Guesses.failed(c.client.IP, o.Now())
+	wait(c.ctx, o.Timeouts.AuthDelay<<min(before, MaxAuthFailures))
 	if c.counts.auth++; c.counts.auth >= MaxAuthFailures {
 		refused = errTooManyErrors
 	}
 	return c.instead(refused)
 }
 
-// wait waits for d, or for the end of the session's context.
-func (c *conn) wait(d time.Duration) {
+// shutOut reports whether the peer has guessed too often to log in now.
+func (c *conn) shutOut() bool {
+	o := &c.server.options
+	if o.MaxGuesses <= 0 || o.Guesses.count(c.client.IP, o.Now()) < o.MaxGuesses || o.Exempt(c.client.IP) {
+		return false
+	}
+	o.Report(Incident{Kind: TooManyGuesses, IP: c.client.IP})
+	return true
+}
+
+// wait waits for d, or for the end of ctx.
+func wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-c.ctx.Done():
+	case <-ctx.Done():
 	}
 }
 

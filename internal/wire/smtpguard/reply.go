@@ -28,12 +28,14 @@ var (
 	errRecipient      = reply(501, mailflow.EnhancedCode{5, 1, 3}, "Malformed recipient address")
 	errNeedsUTF8      = reply(553, mailflow.EnhancedCode{5, 6, 7}, "Address needs SMTPUTF8")
 	errNoTLS          = reply(502, mailflow.EnhancedCode{5, 5, 1}, "STARTTLS not available")
+	errTLSLater       = reply(454, mailflow.EnhancedCode{4, 7, 0}, "TLS not available now, try again later")
 	errBase64         = reply(501, mailflow.EnhancedCode{5, 5, 2}, "Malformed login")
 	errBadLogin       = reply(535, mailflow.EnhancedCode{5, 7, 8}, "Authentication credentials invalid")
 	errNoAuth         = reply(503, mailflow.EnhancedCode{5, 5, 1}, "AUTH not available")
 	errMechanism      = reply(504, mailflow.EnhancedCode{5, 5, 4}, "Mechanism not available")
 	errTimeout        = reply(421, mailflow.EnhancedCode{4, 4, 2}, "Timeout, closing connection")
 	errTooManyErrors  = reply(421, mailflow.EnhancedCode{4, 7, 0}, "Too many errors, closing connection")
+	errTooManyGuesses = reply(421, mailflow.EnhancedCode{4, 7, 0}, "Too many failed logins, try again later")
 	errTooMuchTalk    = reply(421, mailflow.EnhancedCode{4, 7, 0}, "Too many commands without a mail, closing connection")
 	errPanic          = reply(421, mailflow.EnhancedCode{4, 3, 0}, "Local error, closing connection")
 	errParamUnknown   = reply(555, mailflow.EnhancedCode{5, 5, 4}, "Parameter not recognized or not implemented")
@@ -95,9 +97,7 @@ func (c *conn) replied(lines []string) {
 	case st.hush:
 		st.hush = false
 	case len(answer) > 0:
-		for _, a := range answer {
-			c.reply(a)
-		}
+		c.answer(answer)
 	case r.Code == 354:
 		c.goAhead(lines)
 	case st.chunk != nil:
@@ -109,6 +109,26 @@ func (c *conn) replied(lines []string) {
 	default:
 		c.reply(mend(st.verb, r))
 	}
+}
+
+// answer says what holds instead of a reply of go-smtp: one reply, or after LMTP
+// content one for each recipient, which count as one.
+func (c *conn) answer(replies []*mailflow.Reply) {
+	c.reply(replies[0])
+	for _, r := range replies[1:] {
+		if c.closing {
+			return // a 421 answers for all
+		}
+		c.emit(r)
+	}
+}
+
+// protocol returns the name of the protocol in the greeting.
+func (c *conn) protocol() string {
+	if c.server.options.LMTP {
+		return "LMTP"
+	}
+	return "ESMTP"
 }
 
 // goAhead lets the content come. go-smtp is told that it is empty.
@@ -144,7 +164,7 @@ func (c *conn) greet() {
 		c.reply(mailflow.ReplyShuttingDown)
 		return
 	}
-	c.raw("220 " + c.server.options.Hostname + " ESMTP ready")
+	c.raw("220 " + c.server.options.Hostname + " " + c.protocol() + " ready")
 	// The greeting leaves at once, not with the first read: go-smtp may be slow
 	// to begin, and the peer waits.
 	_ = c.flush() // an error ends the session at the next read
@@ -167,7 +187,7 @@ func (c *conn) welcome(lines []string) {
 		words = append(words, word)
 	}
 	if c.client.TLS == nil && !c.server.options.Implicit && c.server.options.TLS() != nil {
-		words = append(words, "STARTTLS")
+		words, c.offered = append(words, "STARTTLS"), true
 	}
 	for i, w := range words {
 		sep := "-"

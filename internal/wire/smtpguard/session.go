@@ -13,7 +13,7 @@ import (
 
 // Backend is what the guard protects.
 type Backend interface {
-	// Open begins a session at the first EHLO, and again after STARTTLS. c is
+	// Open begins a session at the first EHLO or LHLO, and again after STARTTLS. c is
 	// kept up to date while the session lasts.
 	Open(c *Client) Session
 }
@@ -55,18 +55,24 @@ type Client struct {
 	Local bool
 	// Hello is what the peer called itself.
 	Hello string
-	// Extended is set by EHLO, and not by HELO.
+	// Extended is set by EHLO and LHLO, and not by HELO.
 	Extended bool
+	// LMTP is set where the protocol is LMTP.
+	LMTP bool
 	// TLS is the state of the connection's TLS; nil in clear.
 	TLS *tls.ConnectionState
 }
 
 // Protocol returns the "with" word of the Received field for a transaction
-// (RFC 3848; with SMTPUTF8 RFC 6531 section 4.3). user is who has logged in;
+// (RFC 3848; with SMTPUTF8 RFC 6531 section 4.3 and RFC 6533). user is who has logged in;
 // empty if nobody has.
 func (c *Client) Protocol(env *mailflow.Envelope, user string) string {
 	word := "SMTP"
 	switch {
+	case c.LMTP && env.SMTPUTF8:
+		word = "UTF8LMTP"
+	case c.LMTP:
+		word = "LMTP"
 	case env.SMTPUTF8:
 		word = "UTF8SMTP"
 	case c.Extended || user != "" || c.TLS != nil:

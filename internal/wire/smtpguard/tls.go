@@ -16,6 +16,8 @@ func (c *conn) startTLS(arg string) bool {
 		return c.answerNow(errArguments)
 	case c.client.TLS != nil || c.state.open || c.client.Hello == "":
 		return c.answerNow(errSequence)
+	case c.server.options.TLS() == nil && c.offered:
+		return c.answerNow(errTLSLater)
 	case c.server.options.TLS() == nil:
 		return c.answerNow(errNoTLS)
 	case len(c.in.waiting()) > 0:
