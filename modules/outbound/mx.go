@@ -40,6 +40,10 @@ var knownPolicies = new(mtasts.Cache)
 // domain's answer. Recipients that a host defers (4xx) are tried with one more
 // host in the same attempt.
 //
+// Mail never comes back: the list of hosts ends before this gateway, whether
+// by its name in the records or in the host's greeting to EHLO, and on port 25
+// a loopback address counts as this gateway.
+//
 // The world trusts a machine that sends so only if its address has a name that
 // leads back to it, and if port 25 is open for it, which many networks block.
 type MX struct {

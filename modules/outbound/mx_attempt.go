@@ -74,13 +74,14 @@ func (t *MX) deliver(ctx context.Context, a *mailflow.Attempt, g group) ([]mailf
 	}
 	for _, h := range r.hosts {
 		c, err := t.candidate(ctx, r, h.Name, a.Delivery.Envelope.RequireTLS)
+		var more bool
 		if err != nil {
-			x.passed = append(x.passed, err)
-			continue
+			more = x.pass(err)
+		} else {
+			dial := func(ctx context.Context) (*smtprelay.Conn, error) { return t.dial(ctx, c) }
+			more = x.next(t.pool.Deliver(ctx, c.key(), dial, part(a, x.open)))
 		}
-		rest := part(a, x.open)
-		results, err := t.pool.Deliver(ctx, c.key(), func(ctx context.Context) (*smtprelay.Conn, error) { return t.dial(ctx, c) }, rest)
-		if !x.next(results, err) || ctx.Err() != nil {
+		if !more || ctx.Err() != nil {
 			break
 		}
 	}
@@ -100,20 +101,24 @@ type mxAttempt struct {
 	loops  bool    // the next host would be this gateway
 }
 
+// pass notes why a host was not asked, and reports whether another one may be
+// tried: not behind this gateway, which would only get the mail back.
+func (x *mxAttempt) pass(err error) bool {
+	if x.loops = errors.Is(err, errSelf); !x.loops {
+		x.passed = append(x.passed, err)
+	}
+	return !x.loops
+}
+
 // next notes what a host made of the open recipients, and reports whether
 // another one may be tried.
 func (x *mxAttempt) next(results []mailflow.Result, err error) bool {
 	var reply *mailflow.Reply
 	switch {
-	case errors.Is(err, errSelf):
-		x.loops = true
-		return false
-	case errors.Is(err, mailflow.ErrUnreachable):
-		x.passed = append(x.passed, err)
-		return true
+	case errors.Is(err, errSelf), errors.Is(err, mailflow.ErrUnreachable):
+		return x.pass(err)
 	case errors.As(err, &reply) && x.a.Delivery.Envelope.RequireTLS && reply.Enhanced == mx.ErrNeedsTLS.Enhanced:
-		x.passed = append(x.passed, errNoRequireTLS)
-		return true
+		return x.pass(errNoRequireTLS)
 	}
 	x.asked++
 	switch {

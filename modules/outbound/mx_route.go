@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"go.uber.org/zap"
@@ -79,6 +80,14 @@ func (t *MX) candidate(ctx context.Context, r *route, name string, requireTLS bo
 		}
 		c.addrs = mx.Addresses(found.Records, t.random)
 		e.ProvenMX = found.Secure && (r.proven || r.direct)
+	}
+	if t.Port == smtpPort && len(c.addrs) > 0 {
+		// The world's mail hosts are not on this machine, whatever their
+		// records say, and its loopback doors trust whoever comes.
+		c.addrs = slices.DeleteFunc(c.addrs, netip.Addr.IsLoopback)
+		if len(c.addrs) == 0 {
+			return nil, errSelf
+		}
 	}
 	if len(c.addrs) == 0 {
 		return nil, fmt.Errorf("host %s: no address that can be tried: %w", name, mailflow.ErrNotFound)

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -124,6 +126,10 @@ func TestMXHosts(t *testing.T) {
 		{name: "a host answers by our name", zone: two, relays: relays{"192.0.2.1": say(mailflowtest.RelayHello, "250 Gate.Example"), "192.0.2.2": good()}, want: outcome{
 			results: []string{"error: 554 5.4.6 Mail for the domain would loop back to this server: host is this gateway"},
 		}},
+		{name: "loopback", zone: map[string][]string{"b.example MX": {"10 mx1.b.example"}, "mx1.b.example IP": {"127.0.0.1", "::1"}}, relays: relays{"127.0.0.1": good()}, want: outcome{
+			results: []string{"error: 554 5.4.6 Mail for the domain would loop back to this server: host is this gateway"},
+		}},
+		{name: "loopback and a host", zone: map[string][]string{"b.example IP": {"127.0.0.1", "192.0.2.1"}}, relays: relays{"127.0.0.1": good(), "192.0.2.1": good()}, want: outcome{[]string{sent}, []string{"192.0.2.1"}}},
 		{name: "the second host answers by our name", zone: two, relays: relays{"192.0.2.2": say(mailflowtest.RelayHello, "250 gate.example")}, want: outcome{
 			results: []string{"error: server cannot be reached: no host of b.example can be used: host mx1.b.example: connecting: dial tcp: connection refused"},
 		}},
@@ -282,5 +288,25 @@ func TestMXReuse(t *testing.T) {
 	}
 	if got, mails := relay.Connections(), len(relay.Messages()); got != 1 || mails != 3 {
 		t.Errorf("%d mails on %d connections", mails, got)
+	}
+}
+
+// TestMXPort reaches a far end on this machine by another port than 25.
+func TestMXPort(t *testing.T) {
+	t.Parallel()
+	relay := &mailflowtest.Relay{}
+	_, port, err := net.SplitHostPort(relay.Start(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, map[string][]string{"b.example MX": {"10 mx.b.example"}, "mx.b.example IP": {"127.0.0.1"}}, nil)
+	tr := w.transport(t)
+	if tr.Port, err = strconv.Atoi(port); err != nil {
+		t.Fatal(err)
+	}
+	tr.dialer = nil
+	results, err := tr.Deliver(t.Context(), attempt("b@b.example"))
+	if diff := cmp.Diff([]string{"b@b.example sent 250 2.0.0 taken"}, states(results, err)); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
 	}
 }
