@@ -36,8 +36,7 @@ func (r *runner) attempt(l *lane, it *item) {
 		return
 	}
 	server, ok := g.server(it.delivery.Server)
-	if !ok {
-		r.rechoose(g, it)
+	if (!ok || g.refuses(server, it)) && (!r.rechoose(g, it) || !ok) {
 		return
 	}
 	results, err := r.send(g, server, it)

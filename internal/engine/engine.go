@@ -61,8 +61,11 @@ func (e *Engine) Prepare(ctx context.Context, cfg *Config) (*Generation, error) 
 	if err != nil {
 		return nil, err
 	}
-	g := newGeneration(e, cfg, store)
-	if err := g.bind(ctx); err != nil {
+	g, err := newGeneration(e, cfg, store)
+	if err == nil {
+		err = g.bind(ctx)
+	}
+	if err != nil {
 		e.closeStore(store)
 		return nil, err
 	}

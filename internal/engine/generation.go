@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mailcaddy/mailcaddy/internal/rule/relay"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -20,6 +21,8 @@ type Generation struct {
 	config *Config
 	store  *openStore
 	feeds  []*feed
+	// filters says by server whose mail it may send.
+	filters map[string]relay.Filter
 
 	// ctx ends the sessions that this generation's listeners serve.
 	ctx    context.Context
@@ -33,12 +36,20 @@ type Generation struct {
 	settled  chan struct{} // closed when retired and without pins
 }
 
-func newGeneration(e *Engine, cfg *Config, store *openStore) *Generation {
+func newGeneration(e *Engine, cfg *Config, store *openStore) (*Generation, error) {
+	filters := make(map[string]relay.Filter, len(cfg.Servers))
+	for name, s := range cfg.Servers {
+		f, err := relay.ParseFilter(s.FromFilter)
+		if err != nil {
+			return nil, fmt.Errorf("outgoing server %s: from_filter: %w", name, err)
+		}
+		filters[name] = f
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Generation{
-		engine: e, config: cfg, store: store,
+		engine: e, config: cfg, store: store, filters: filters,
 		ctx: ctx, cancel: cancel, settled: make(chan struct{}),
-	}
+	}, nil
 }
 
 // bind binds the sockets of g's doors, or none.

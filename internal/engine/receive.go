@@ -7,15 +7,26 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
+
+// buffers are what content is read through: 32 KiB, as io.Copy would make anew
+// for each message.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 32<<10)
+	return &b
+}}
 
 // receive spools content and returns it as a message without ID. The caller
 // closes its body.
 func receive(spool mailflow.Spool, content io.Reader) (*mailflow.Message, error) {
 	high := &highBytes{first: -1, last: -1}
-	if _, err := io.Copy(io.MultiWriter(spool, high), content); err != nil {
+	buf := buffers.Get().(*[]byte)
+	_, err := io.CopyBuffer(io.MultiWriter(spool, high), content, *buf)
+	buffers.Put(buf)
+	if err != nil {
 		return nil, err
 	}
 	body, err := spool.Body()

@@ -8,10 +8,26 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
+// refuses reports whether the server's filter no longer allows the author of
+// it. A server was chosen by another configuration, perhaps.
+func (g *Generation) refuses(s *Server, it *item) bool {
+	filter := g.filters[s.Name]
+	if filter.IsEmpty() {
+		return false
+	}
+	author := it.msg.Header.From()
+	if author.IsNull() {
+		author = it.delivery.Envelope.From
+	}
+	return !filter.Match(author)
+}
+
 // rechoose decides once more about a delivery that has no server, or whose
-// server the configuration no longer has: the route that decided it runs again
-// on the stored inputs. What fits nowhere is held.
-func (r *runner) rechoose(g *Generation, it *item) {
+// server the configuration no longer has or that now refuses it: the route
+// that decided it runs again on the stored inputs. What fits nowhere is held.
+// It reports whether the same server is chosen again, so that the attempt may
+// go on.
+func (r *runner) rechoose(g *Generation, it *item) (again bool) {
 	d, now := it.delivery, r.engine.now()
 	env := it.row.Envelope
 	c := &deliberation{generation: g, peer: &it.row.Peer, env: &env, msg: it.msg, now: now}
@@ -19,12 +35,27 @@ func (r *runner) rechoose(g *Generation, it *item) {
 	if err := c.run(r.ctx, tx); err != nil {
 		if r.ctx.Err() != nil {
 			r.giveBack(it)
-			return
+		} else {
+			r.finish.add(g, g.conclude(it, nil, err, now), r.engine.now().Sub(now))
 		}
-		r.finish.add(g, g.conclude(it, nil, err, now), r.engine.now().Sub(now))
-		return
+		return false
+	}
+	if d.Server != "" && unchanged(tx, d) {
+		return true
 	}
 	r.finish.add(g, c.rechosen(tx, it), r.engine.now().Sub(now))
+	return false
+}
+
+// unchanged reports whether tx decided about d what was decided before.
+func unchanged(tx *mailflow.Transaction, d *mailflow.Delivery) bool {
+	for _, v := range tx.Verdicts() {
+		a, ok := v.Action.(mailflow.Deliver)
+		if !ok || a.Server != d.Server || a.Hold != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // rechosen makes an outcome of the verdicts of tx.
@@ -75,6 +106,12 @@ func (c *deliberation) rechosenPart(tx *mailflow.Transaction, d *mailflow.Delive
 		p.State, p.Reason = mailflow.StateDropped, "moved to the unrouted box"
 	case mailflow.Drop:
 		p.State, p.Reason = mailflow.StateDropped, v.By+": "+a.Reason
+	case mailflow.Capture:
+		apply(p, a)
+		if d.Server != "" {
+			// It was to be sent, and capturing is final: an operator decides.
+			p.State = mailflow.StateHeld
+		}
 	default:
 		apply(p, a)
 		if _, known := c.generation.server(p.Server); !known && p.State == mailflow.StateQueued {

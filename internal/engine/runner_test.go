@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -269,6 +270,66 @@ func TestServerIsGone(t *testing.T) {
 		}
 		b.close()
 	})
+}
+
+// capture claims everything for capturing.
+func capture(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
+	tx.ClaimAll(mailflow.Capture{Reason: "no outgoing server is configured"})
+	return next(ctx, tx)
+}
+
+// TestWaitingMailAfterAReload reloads while a delivery waits for a server that
+// refused it for now.
+func TestWaitingMailAfterAReload(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		edit func(c *Config)
+		want string // state and server in the end
+	}{
+		{"nothing but capturing is left", func(c *Config) {
+			c.Servers = nil
+			c.Outbound = mailflow.Route{{Name: "capture", Handler: handle(capture)}}
+		}, "held relay"},
+		{"its filter refuses the author, another fits", func(c *Config) {
+			c.Servers["other"] = &Server{Server: mailflow.Server{Name: "other"}, Transport: c.Servers["relay"].Transport}
+			c.Servers["relay"].FromFilter = []string{"other.example"}
+			c.Outbound = mailflow.Route{{Name: "choose_server", Handler: choose{"other"}}}
+		}, "sent other"},
+		{"its filter refuses the author, and it is chosen all the same", func(c *Config) {
+			c.Servers["relay"].FromFilter = []string{"other.example"}
+		}, "sent relay"},
+		{"its filter has the author", func(c *Config) {
+			c.Servers["relay"].FromFilter = []string{"mycompany.com"}
+			c.Outbound = mailflow.Route{{Name: "choose_server", Handler: choose{"nobody asks"}}}
+		}, "sent relay"},
+	}
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, nil)
+				b.relay.answer = func(n int, d *mailflow.Delivery) ([]mailflow.Result, error) {
+					if n == 1 {
+						return all(d, 450), nil
+					}
+					return all(d, 250), nil
+				}
+				b.accept("bob@example.net")
+				synctest.Wait()
+				cfg := b.config()
+				tc.edit(cfg)
+				b.load(cfg)
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				qs, _ := b.store.Deliveries(t.Context(), mailflow.QueueQuery{})
+				if got := string(qs[0].State) + " " + qs[0].Server; len(qs) != 1 || got != tc.want {
+					t.Errorf("%d deliveries, %q; want %q", len(qs), got, tc.want)
+				}
+				b.close()
+			})
+		})
+	}
 }
 
 // TestOrdersAreEvents holds and drops a delivery by an operator's order.
