@@ -1,12 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mailflowtest has what tests of mail modules need: fakes of the
-// contracts of package mailflow that fail on demand, and suites that hold an
-// implementation to its contract. It is for modules of third parties too.
-//
-// [RunHandlerSuite] is the suite of a handler; [NewTransaction] makes a
-// transaction to hand to one. The fakes keep what they are given, and have a
-// field for each stage at which they are to fail.
 package mailflowtest
 
 import (
