@@ -27,7 +27,11 @@ type player struct {
 // dial connects a player to a door.
 func dial(tb testing.TB, addr string) *player {
 	tb.Helper()
-	conn, err := net.Dial("tcp", addr)
+	network := "tcp"
+	if strings.HasPrefix(addr, "/") {
+		network = "unix"
+	}
+	conn, err := net.Dial(network, addr)
 	if err != nil {
 		tb.Fatal(err)
 	}

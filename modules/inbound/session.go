@@ -42,11 +42,10 @@ type session struct {
 
 // current returns the newest configuration of the door, or nil.
 func (s *session) current() *SMTP {
-	door, ok := s.gate.Current().(*SMTP)
-	if !ok {
-		return nil
+	door := doorOf(s.gate.Current())
+	if door != nil {
+		s.door = door
 	}
-	s.door = door
 	return door
 }
 

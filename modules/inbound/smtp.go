@@ -3,22 +3,18 @@
 package inbound
 
 import (
-	"context"
+	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/netip"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap"
 
-	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
-	"github.com/mailcaddy/mailcaddy/internal/wire/smtpguard"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -31,8 +27,16 @@ const (
 	defaultMaxSize       = 35 << 20
 	defaultMaxRecipients = 100   // RFC 5321 section 4.5.3.1.8: at least
 	maxMaxRecipients     = 10000 // each costs memory and a decision at RCPT
-	// maxSessions bounds the memory of a door under attack: about 20 KiB each.
-	maxSessions = 10000
+	// defaultMaxConnections bounds the memory of a door under attack: about
+	// 20 KiB each.
+	defaultMaxConnections = 10000
+	// defaultMaxPerIP is what Postfix allows; large senders use fewer.
+	defaultMaxPerIP = 50
+	// defaultMaxAuthFailures is more than a user mistypes, and nothing to one
+	// who guesses.
+	defaultMaxAuthFailures = 10
+	// maxLimit is beyond what any system has connections.
+	maxLimit = 1_000_000
 )
 
 // SMTP is a door that takes mail by SMTP. It receives mail for our domains, or
@@ -59,15 +63,38 @@ type SMTP struct {
 	// Default: none.
 	Domain string `json:"domain,omitempty"`
 
-	// Encryption: "auto" offers it as soon as there is a certificate, "off"
-	// never. Default: auto
-	TLS TLSMode `json:"tls,omitempty"`
+	// Encryption. Default: implicit on port 465; elsewhere STARTTLS as soon as
+	// there is a certificate for the gateway's hostname; none where all
+	// addresses are loopback or unix sockets
+	TLS *TLS `json:"tls,omitempty"`
+
+	// What connections pass before TLS and the protocol, in this order: modules
+	// of caddy.listeners, such as proxy_protocol. Whom the door trusts and what
+	// it limits goes by the address that they say. A proxy_protocol whose
+	// fallback_policy is not set does not wait for a header from peers outside
+	// of allow, but speaks with them at once. Default: nothing
+	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
 
 	// The largest message, in bytes. Default: 36700160 (35 MiB)
 	MaxSize int64 `json:"max_size,omitempty"`
 
 	// The largest number of recipients of a message. Default: 100
 	MaxRecipients int `json:"max_recipients,omitempty"`
+
+	// The most connections at once; what exceeds them is told to come later.
+	// Those that began before a reload count as well. Default: 10000
+	MaxConnections int `json:"max_connections,omitempty"`
+
+	// The most connections at once from one IPv4 address or IPv6 /64. It does
+	// not hold for this machine and the networks that may submit.
+	// Default: 50
+	MaxConnectionsPerIP int `json:"max_connections_per_ip,omitempty"`
+
+	// How many logins may fail from one IPv4 address or IPv6 /64, at all doors
+	// together, each within 15 minutes of the one before, until it cannot log
+	// in for 15 minutes. It does not hold for this machine and the networks
+	// that may submit. Default: 10
+	MaxAuthFailures int `json:"max_auth_failures,omitempty"`
 
 	// The listener's name, as `name` in the Caddyfile gives it to the app, which
 	// makes it the key under listeners. Default: that key
@@ -77,6 +104,10 @@ type SMTP struct {
 	receive  bool
 	submit   bool
 	trusts   bool // loopback, by default
+	local    bool // only this machine reaches it
+	lmtp     bool
+	wrappers []caddy.ListenerWrapper
+	secure   func() *tls.Config // nil: no TLS
 	hostname string
 	log      *zap.Logger
 }
@@ -88,15 +119,6 @@ type Submit struct {
 	Networks []string `json:"networks,omitempty"`
 }
 
-// TLSMode says whether a door encrypts.
-type TLSMode string
-
-// The modes.
-const (
-	TLSAuto TLSMode = "auto"
-	TLSOff  TLSMode = "off"
-)
-
 // CaddyModule returns the Caddy module information.
 func (*SMTP) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "mail.listeners.smtp", New: func() caddy.Module { return new(SMTP) }}
@@ -105,15 +127,7 @@ func (*SMTP) CaddyModule() caddy.ModuleInfo {
 // Provision sets the defaults and works the roles out.
 func (s *SMTP) Provision(ctx caddy.Context) error {
 	s.log = ctx.Logger()
-	if s.TLS == "" {
-		s.TLS = TLSAuto
-	}
-	if s.MaxSize == 0 {
-		s.MaxSize = defaultMaxSize
-	}
-	if s.MaxRecipients == 0 {
-		s.MaxRecipients = defaultMaxRecipients
-	}
+	s.setDefaults()
 	if s.Domain != "" {
 		d, err := mailflow.NormalizeDomain(s.Domain)
 		if err != nil {
@@ -126,17 +140,45 @@ func (s *SMTP) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("reading user %q: %w", name, err)
 		}
 	}
-	return s.provisionRoles()
+	if err := s.provisionRoles(); err != nil {
+		return err
+	}
+	return s.provisionWrappers(ctx)
+}
+
+// setDefaults sets the fields that have no value.
+func (s *SMTP) setDefaults() {
+	if s.TLS == nil {
+		s.TLS = new(TLS)
+	}
+	if s.TLS.Mode == "" {
+		s.TLS.Mode = TLSAuto
+	}
+	if s.MaxSize == 0 {
+		s.MaxSize = defaultMaxSize
+	}
+	for field, value := range map[*int]int{
+		&s.MaxRecipients:       defaultMaxRecipients,
+		&s.MaxConnections:      defaultMaxConnections,
+		&s.MaxConnectionsPerIP: defaultMaxPerIP,
+		&s.MaxAuthFailures:     defaultMaxAuthFailures,
+	} {
+		if *field == 0 {
+			*field = value
+		}
+	}
 }
 
 // provisionRoles works out what the door does and whom it trusts.
 func (s *SMTP) provisionRoles() error {
+	var err error
+	if s.local, err = onlyLocal(s.Listen); err != nil {
+		return err
+	}
 	s.receive, s.submit = s.Receive, s.Submit != nil
 	if !s.receive && !s.submit {
 		s.receive = true
-		if local, err := onlyLocal(s.Listen); err != nil {
-			return err
-		} else if local {
+		if s.local && !s.lmtp {
 			s.submit, s.trusts = true, true
 		}
 	}
@@ -158,8 +200,8 @@ func (s *SMTP) Validate() error {
 	if len(s.Listen) == 0 {
 		return errors.New("no address to listen on: name one, such as :25")
 	}
-	if s.TLS != TLSAuto && s.TLS != TLSOff {
-		return fmt.Errorf("tls %q is neither %q nor %q", s.TLS, TLSAuto, TLSOff)
+	if err := s.TLS.validate(); err != nil {
+		return err
 	}
 	if s.MaxSize < 0 {
 		return fmt.Errorf("max_size %d is negative", s.MaxSize)
@@ -167,10 +209,20 @@ func (s *SMTP) Validate() error {
 	if s.MaxRecipients < 1 || s.MaxRecipients > maxMaxRecipients {
 		return fmt.Errorf("max_recipients %d is not between 1 and %d", s.MaxRecipients, maxMaxRecipients)
 	}
+	for name, value := range map[string]int{
+		"max_connections": s.MaxConnections, "max_connections_per_ip": s.MaxConnectionsPerIP, "max_auth_failures": s.MaxAuthFailures,
+	} {
+		if value < 1 || value > maxLimit {
+			return fmt.Errorf("%s %d is not between 1 and %d", name, value, maxLimit)
+		}
+	}
 	for _, p := range s.networks {
 		if err := checkTrusted(p); err != nil {
 			return err
 		}
+	}
+	if err := s.checkWrappers(); err != nil {
+		return err
 	}
 	if len(s.Users) > 0 && !s.submit {
 		return errors.New("users may log in only where mail is submitted: add submit, or remove the users")
@@ -223,112 +275,6 @@ func (s *SMTP) SetName(name string) { s.Name = name }
 
 // Addresses returns the addresses to listen on, as configured.
 func (s *SMTP) Addresses() []string { return s.Listen }
-
-// Serve implements [mailflow.Listener].
-func (s *SMTP) Serve(ctx context.Context, ln net.Listener, gate mailflow.Gate) error {
-	hostname := s.hostname
-	if hostname == "" {
-		hostname = "localhost"
-	}
-	guard := smtpguard.New(smtpguard.Options{
-		Hostname:    hostname,
-		MaxSessions: maxSessions,
-		Now:         time.Now,
-		Report:      s.report,
-		Debug:       func(text string) { s.log.Debug("protocol library says", zap.String("text", text)) },
-	}, &backend{door: s, gate: gate})
-	guard.Serve(ctx, ln)
-	return nil
-}
-
-// report logs what the guard did on its own.
-func (s *SMTP) report(i smtpguard.Incident) {
-	fields := []zap.Field{zap.String("listener", s.Name), zap.Stringer("ip", i.IP)}
-	if i.User != "" {
-		fields = append(fields, zap.String("user", i.User))
-	}
-	if i.Err != nil {
-		fields = append(fields, zap.Error(i.Err))
-	}
-	switch i.Kind {
-	case smtpguard.AuthFailed:
-		s.log.Warn("login refused", fields...)
-	case smtpguard.TooManyErrors:
-		s.log.Info("session closed after too many errors", fields...)
-	case smtpguard.TooManySessions:
-		s.log.Warn("connection refused, too many sessions", fields...)
-	case smtpguard.TLSFailed:
-		s.log.Info("tls handshake failed", fields...)
-	case smtpguard.Panicked:
-		s.log.Error("session panicked", fields...)
-	}
-}
-
-// UnmarshalCaddyfile reads a door. Syntax:
-//
-//	smtp ADDRESS [ADDRESS...] {
-//		name           NAME
-//		receive
-//		submit         [NETWORK...]
-//		user           NAME HASH {
-//			domain DOMAIN
-//		}
-//		domain         DOMAIN
-//		tls            off
-//		max_size       SIZE
-//		max_recipients NUMBER
-//	}
-func (s *SMTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return caddyblock.Block{
-		Args: caddyblock.Strings(&s.Listen),
-		Options: caddyblock.Options{
-			"name":           caddyblock.String(&s.Name),
-			"receive":        caddyblock.Flag(&s.Receive),
-			"submit":         caddyblock.Func(s.readSubmit).Many(),
-			"user":           caddyblock.Func(s.readUser).Many(),
-			"domain":         caddyblock.String(&s.Domain),
-			"tls":            caddyblock.Enum(&s.TLS, TLSOff),
-			"max_size":       caddyblock.Size(&s.MaxSize),
-			"max_recipients": caddyblock.Int(&s.MaxRecipients, 1, maxMaxRecipients),
-		},
-	}.Read(d)
-}
-
-// readSubmit reads `submit [NETWORK...]`, which adds up.
-func (s *SMTP) readSubmit(d *caddyfile.Dispenser) error {
-	if s.Submit == nil {
-		s.Submit = new(Submit)
-	}
-	s.Submit.Networks = append(s.Submit.Networks, d.RemainingArgs()...)
-	return nil
-}
-
-// readUser reads a user. Syntax:
-//
-//	user NAME HASH {
-//		domain DOMAIN
-//	}
-func (s *SMTP) readUser(d *caddyfile.Dispenser) error {
-	var name string
-	u := new(User)
-	if !d.Args(&name, &u.Hash) {
-		return d.ArgErr()
-	}
-	if _, ok := s.Users[name]; ok {
-		return d.Errf("user %q stands twice", name)
-	}
-	if strings.Contains(name, "/") {
-		return d.Errf("user %q: a name with a slash cannot be reached by the admin API", name)
-	}
-	if s.Users == nil {
-		s.Users = make(map[string]*User)
-	}
-	s.Users[name] = u
-	return caddyblock.Block{
-		Kind:    "user",
-		Options: caddyblock.Options{"domain": caddyblock.String(&u.Domain)},
-	}.ReadRest(d)
-}
 
 // Interface guards
 var (

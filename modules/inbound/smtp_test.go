@@ -30,16 +30,25 @@ func newDoor(t *testing.T, text string) *SMTP {
 // load reads, provisions and validates a door.
 func load(t *testing.T, text string) (*SMTP, error) {
 	t.Helper()
+	var module interface {
+		caddyfile.Unmarshaler
+		caddy.Provisioner
+		caddy.Validator
+	}
 	s := new(SMTP)
-	if err := s.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil {
+	if module = s; strings.HasPrefix(text, "lmtp") {
+		l := new(LMTP)
+		s, module = &l.SMTP, l
+	}
+	if err := module.UnmarshalCaddyfile(caddyfile.NewTestDispenser(text)); err != nil {
 		return nil, err
 	}
 	ctx, cancel := caddy.NewContext(caddy.Context{Context: context.Background()})
 	t.Cleanup(cancel)
-	if err := s.Provision(ctx); err != nil {
+	if err := module.Provision(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.Validate(); err != nil {
+	if err := module.Validate(); err != nil {
 		return nil, err
 	}
 	services := &mailflow.Services{Hostname: "mx.example", Domains: mailflow.Domains{{Name: "a.example", Default: true}, {Name: "b.example"}}}
@@ -49,7 +58,13 @@ func load(t *testing.T, text string) (*SMTP, error) {
 // serve runs a door on a socket of its own, and returns its address.
 func serve(t *testing.T, s *SMTP, gate *mailflowtest.Gate) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	return serveOn(t, "tcp", "127.0.0.1:0", s, gate)
+}
+
+// serveOn is serve on a socket of that kind and address.
+func serveOn(t *testing.T, network, address string, s *SMTP, gate *mailflowtest.Gate) string {
+	t.Helper()
+	ln, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,6 +55,9 @@ type App struct {
 	// What decides about mail. Default: the default routes.
 	Routes Routes `json:"routes,omitzero"`
 
+	// How names are looked up. Default: as the machine does.
+	DNS DNS `json:"dns,omitzero"`
+
 	// When deliveries are tried. Default: the fields' defaults.
 	Queue Queue `json:"queue,omitzero"`
 
@@ -68,6 +71,8 @@ type App struct {
 	observers  []func(engine.Event)
 	engine     *engine.Engine
 	generation *engine.Generation
+
+	certificates certificates
 }
 
 // CaddyModule returns the Caddy module information.
@@ -111,6 +116,9 @@ func (a *App) Validate() error {
 // Start makes this configuration the one that serves. It leaves nothing behind
 // if it fails.
 func (a *App) Start() error {
+	if err := a.startTLS(); err != nil {
+		return err
+	}
 	eng, err := acquireEngine()
 	if err != nil {
 		return err

@@ -41,8 +41,14 @@ func init() {
 //		smtp <addresses...> {
 //			...
 //		}
+//		lmtp <addresses...> {
+//			...
+//		}
 //		@<name> <matcher> [<arguments...>]
 //
+//		dns {
+//			...
+//		}
 //		queue {
 //			...
 //		}
@@ -70,6 +76,7 @@ func parseMail(d *caddyfile.Dispenser, existing any) (any, error) {
 		"domain":       caddyblock.Func(p.app.readDomain).Many(),
 		"outgoing":     caddyblock.Func(p.app.readOutgoing).Many(),
 		"smtp":         caddyblock.Func(p.app.readListener).Many(),
+		"dns":          caddyblock.Sub(p.app.DNS.options()),
 		"queue":        caddyblock.Func(p.app.Queue.block(p.queueSeen).ReadRest).Many(),
 		"retention":    caddyblock.Func(p.app.Retention.block(p.retentionSeen).ReadRest).Many(),
 		"inbound":      readRoute(&p.app.Routes.Inbound, &p.defs),

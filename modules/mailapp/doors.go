@@ -71,6 +71,11 @@ func (a *App) provisionDoor(name string, guest any) (engine.Door, error) {
 			return engine.Door{}, err
 		}
 	}
+	if e, ok := guest.(encrypter); ok {
+		if err := a.encrypt(name, e); err != nil {
+			return engine.Door{}, err
+		}
+	}
 	door := engine.Door{Name: name, Listener: listener}
 	for i, address := range addr.Addresses() {
 		sockets, err := sockets(address, name+"/"+strconv.Itoa(i))

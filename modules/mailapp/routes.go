@@ -71,19 +71,6 @@ func (a *App) serve(guest any) error {
 	return nil
 }
 
-// loadResolver loads the resolver that looks names up.
-func (a *App) loadResolver() (mailflow.Resolver, error) {
-	guest, err := a.ctx.LoadModuleByID("mail.resolvers.system", nil)
-	if err != nil {
-		return nil, fmt.Errorf("loading the resolver: %w", err)
-	}
-	resolver, ok := guest.(mailflow.Resolver)
-	if !ok {
-		return nil, fmt.Errorf("%T is not a resolver", guest)
-	}
-	return resolver, nil
-}
-
 // provisionRoutes loads and compiles both routes.
 func (a *App) provisionRoutes() (err error) {
 	a.config.Inbound, err = a.compile(mailflow.Inbound, withLast(a.Routes.Inbound, lastInbound))

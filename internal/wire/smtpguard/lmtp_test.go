@@ -36,7 +36,7 @@ func TestLMTP(t *testing.T) {
 			[]string{"220 250 250 250 250 250 354", "250 550 250"}},
 		"no recipient":    {new(keeper), []string{begin + "DATA\r\n"}, []string{"220 250 250 503"}},
 		"all refused":     {&keeper{dataErr: mailflow.ReplyNoRoom}, []string{begin + three + "DATA\r\n", "x\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "451 451 451"}},
-		"a bare LF":    {new(keeper), []string{begin + three + "DATA\r\n", "x\n.\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "550 550 550"}},
+		"a bare LF":       {new(keeper), []string{begin + three + "DATA\r\n", "x\n.\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "550 550 550"}},
 		"too big":         {&keeper{maxSize: 3}, []string{begin + three + "DATA\r\n", "xxxxxx\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "552 552 552"}},
 		"chunks":          {new(keeper), []string{begin + three, "BDAT 3\r\nx\r\nBDAT 3 LAST\r\ny\r\n"}, []string{"220 250 250 250 250 250", "250 250 250 250"}},
 		"an early chunk":  {&keeper{maxSize: 3}, []string{begin + three, "BDAT 9\r\nxxxxxxxxx", "NOOP\r\n"}, []string{"220 250 250 250 250 250", "552", "250"}},

@@ -58,8 +58,11 @@ func (c *conn) login(s Session, identity, user, password string) error {
 	}
 	o := &c.server.options
 	o.Report(Incident{Kind: AuthFailed, IP: c.client.IP, User: user[:min(len(user), maxShownUser)], Err: refused.Err})
-	before := max(c.counts.auth, o.Guesses.count(c.client.IP, o.Now()))
-	o.Guesses.failed(c.client.IP, o.Now())
+	before := c.counts.auth
+	if !o.Exempt(c.client.IP) {
+		before = max(before, o.Guesses.count(c.client.IP, o.Now()))
+		o.Guesses.failed(c.client.IP, o.Now())
+	}
 	wait(c.ctx, o.Timeouts.AuthDelay<<min(before, MaxAuthFailures))
 	if c.counts.auth++; c.counts.auth >= MaxAuthFailures {
 		refused = errTooManyErrors
@@ -70,7 +73,7 @@ func (c *conn) login(s Session, identity, user, password string) error {
 // shutOut reports whether the peer has guessed too often to log in now.
 func (c *conn) shutOut() bool {
 	o := &c.server.options
-	if o.MaxGuesses <= 0 || o.Guesses.count(c.client.IP, o.Now()) < o.MaxGuesses || o.Exempt(c.client.IP) {
+	if o.MaxGuesses <= 0 || o.Exempt(c.client.IP) || o.Guesses.count(c.client.IP, o.Now()) < o.MaxGuesses {
 		return false
 	}
 	o.Report(Incident{Kind: TooManyGuesses, IP: c.client.IP})

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package inbound
+
+import (
+	"strings"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
+)
+
+// UnmarshalCaddyfile reads a door. Syntax:
+//
+//	smtp|lmtp ADDRESS [ADDRESS...] {
+//		name NAME
+//		receive
+//		submit [NETWORK...]
+//		user NAME HASH {
+//			domain DOMAIN
+//		}
+//		domain DOMAIN
+//		tls [auto|starttls|implicit|off] {
+//			connection_policy {
+//				...
+//			}
+//			client_authentication {
+//				...
+//			}
+//		}
+//		listener_wrappers {
+//			WRAPPER {
+//				...
+//			}
+//		}
+//		max_size SIZE
+//		max_recipients NUMBER
+//		max_connections NUMBER
+//		max_connections_per_ip NUMBER
+//		max_auth_failures NUMBER
+//	}
+func (s *SMTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	return caddyblock.Block{
+		Args: caddyblock.Strings(&s.Listen),
+		Options: caddyblock.Options{
+			"name":                   caddyblock.String(&s.Name),
+			"receive":                caddyblock.Flag(&s.Receive),
+			"submit":                 caddyblock.Func(s.readSubmit).Many(),
+			"user":                   caddyblock.Func(s.readUser).Many(),
+			"domain":                 caddyblock.String(&s.Domain),
+			"tls":                    caddyblock.Func(s.readTLS),
+			"listener_wrappers":      caddyblock.Func(s.readWrappers),
+			"max_size":               caddyblock.Size(&s.MaxSize),
+			"max_recipients":         caddyblock.Int(&s.MaxRecipients, 1, maxMaxRecipients),
+			"max_connections":        caddyblock.Int(&s.MaxConnections, 1, maxLimit),
+			"max_connections_per_ip": caddyblock.Int(&s.MaxConnectionsPerIP, 1, maxLimit),
+			"max_auth_failures":      caddyblock.Int(&s.MaxAuthFailures, 1, maxLimit),
+		},
+	}.Read(d)
+}
+
+// readSubmit reads `submit [NETWORK...]`, which adds up.
+func (s *SMTP) readSubmit(d *caddyfile.Dispenser) error {
+	if s.Submit == nil {
+		s.Submit = new(Submit)
+	}
+	s.Submit.Networks = append(s.Submit.Networks, d.RemainingArgs()...)
+	return nil
+}
+
+// readUser reads a user. Syntax:
+//
+//	user NAME HASH {
+//		domain DOMAIN
+//	}
+func (s *SMTP) readUser(d *caddyfile.Dispenser) error {
+	var name string
+	u := new(User)
+	if !d.Args(&name, &u.Hash) {
+		return d.ArgErr()
+	}
+	if _, ok := s.Users[name]; ok {
+		return d.Errf("user %q stands twice", name)
+	}
+	if strings.Contains(name, "/") {
+		return d.Errf("user %q: a name with a slash cannot be reached by the admin API", name)
+	}
+	if s.Users == nil {
+		s.Users = make(map[string]*User)
+	}
+	s.Users[name] = u
+	return caddyblock.Block{
+		Kind:    "user",
+		Options: caddyblock.Options{"domain": caddyblock.String(&u.Domain)},
+	}.ReadRest(d)
+}
