@@ -27,6 +27,24 @@ type Transport interface {
 	Deliver(ctx context.Context, a *Attempt) ([]Result, error)
 }
 
+// Capturer is a [Transport] that may keep mail instead of sending it. Captures
+// is asked once, after the configuration is loaded.
+type Capturer interface {
+	Transport
+
+	Captures() bool
+}
+
+// DomainTransport is a [Transport] that may find the next hop by the
+// recipients' domain. If PerDomain says so a delivery has recipients of one
+// domain, and each domain is a destination of its own. It is asked once, after
+// the configuration is loaded.
+type DomainTransport interface {
+	Transport
+
+	PerDomain() bool
+}
+
 // ErrUnreachable is wrapped by an error that says that the next hop could not
 // be reached or greeted: no connection, no TLS, no login.
 var ErrUnreachable = errors.New("server cannot be reached")

@@ -42,16 +42,6 @@ const (
 	maxPriority     = 1_000_000
 )
 
-// capturer is a transport that keeps mail instead of sending it.
-type capturer interface {
-	Captures() bool
-}
-
-// byDomain is a transport that finds the next hop by the recipients' domain.
-type byDomain interface {
-	PerDomain() bool
-}
-
 // provisionServer loads the transport of the server of that name.
 func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) {
 	if err := checkName(name); err != nil {
@@ -81,8 +71,8 @@ func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) 
 	if !ok {
 		return nil, fmt.Errorf("%T is not a mail transport", guest)
 	}
-	c, captures := guest.(capturer)
-	b, perDomain := guest.(byDomain)
+	c, captures := guest.(mailflow.Capturer)
+	b, perDomain := guest.(mailflow.DomainTransport)
 	return &engine.Server{
 		Server: mailflow.Server{
 			Name:       name,

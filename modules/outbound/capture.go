@@ -55,6 +55,6 @@ func (*Capture) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 // Interface guards
 var (
 	_ caddyfile.Unmarshaler = (*Capture)(nil)
+	_ mailflow.Capturer     = (*Capture)(nil)
 	_ mailflow.Tester       = (*Capture)(nil)
-	_ mailflow.Transport    = (*Capture)(nil)
 )

@@ -100,6 +100,9 @@ func (t *MX) UseServices(s *mailflow.Services) error {
 	return nil
 }
 
+// PerDomain says that the next hop is found by the recipients' domain.
+func (*MX) PerDomain() bool { return true }
+
 // Deliver implements [mailflow.Transport]. A delivery whose recipients are of
 // several domains is one attempt for each.
 func (t *MX) Deliver(ctx context.Context, a *mailflow.Attempt) ([]mailflow.Result, error) {
@@ -144,10 +147,11 @@ func (t *MX) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // Interface guards
 var (
-	_ caddy.Provisioner     = (*MX)(nil)
-	_ caddy.Validator       = (*MX)(nil)
-	_ caddyfile.Unmarshaler = (*MX)(nil)
-	_ mailflow.Tester       = (*MX)(nil)
-	_ mailflow.ServicesUser = (*MX)(nil)
-	_ io.Closer             = (*MX)(nil)
+	_ caddy.Provisioner        = (*MX)(nil)
+	_ caddy.Validator          = (*MX)(nil)
+	_ caddyfile.Unmarshaler    = (*MX)(nil)
+	_ mailflow.DomainTransport = (*MX)(nil)
+	_ mailflow.Tester          = (*MX)(nil)
+	_ mailflow.ServicesUser    = (*MX)(nil)
+	_ io.Closer                = (*MX)(nil)
 )
