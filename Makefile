@@ -35,6 +35,7 @@ race: ## run all tests in random order under the race detector (needs a C compil
 
 lint: ## run go vet and golangci-lint
 	go vet ./...
+	cd test/thirdparty && go vet ./...
 	@if command -v $(LINTER) >/dev/null; then \
 		echo $(LINTER) run; $(LINTER) run; \
 	else \
@@ -51,6 +52,7 @@ fmt-check: ## name the Go files that are not formatted
 
 tidy: ## show what go mod tidy would change
 	go mod tidy -diff
+	cd test/thirdparty && go mod tidy -diff
 
 deadcode: ## name the functions that neither the binary nor a test reaches
 	@dead=$$($(TOOL) deadcode -test -tags=$(TAGS) ./...); \

@@ -26,6 +26,6 @@
 // A store implements [StoreOpener] and [Store]. A module that needs to know
 // the configured domains or servers implements [ServicesUser].
 //
-// Package mailflowtest has fakes for all of them, and the suite that every
-// store must pass.
+// Package mailflowtest has fakes for all of them, and suites that handlers,
+// matchers, transports and stores must pass.
 package mailflow
