@@ -73,8 +73,8 @@ type Ledger interface {
 	Commit(ctx context.Context, d *Decision) error
 	// CommitDecided runs decide inside the transaction that commits what it
 	// returns, so that its facts hold. decide must be quick and use nothing
-	// but the view; other commits wait for it. If it returns nil nothing is
-	// committed.
+	// but the view; other commits wait for it. It may be run again before the
+	// commit. If it returns nil nothing is committed.
 	CommitDecided(ctx context.Context, decide func(View) (*Decision, error)) error
 	// Message returns a message's row. Error: [ErrNoRecord].
 	Message(ctx context.Context, id string) (*StoredMessage, error)

@@ -203,9 +203,26 @@ func (w *writer) batch(batch []*op) {
 	}
 }
 
+// errRefused ends a batch of which an operation is refused.
+var errRefused = errors.New("an operation is refused")
+
 // write runs and commits the batch. An error is trouble, and nothing was
-// written.
+// written. It is tried without savepoints first, which cost as much as the
+// rows and are needed only if an operation is refused.
 func (w *writer) write(batch []*op) error {
+	err := w.transact(batch, w.applyPlainly)
+	if !errors.Is(err, errRefused) {
+		return err
+	}
+	for _, o := range batch {
+		w.undo(o)
+		o.change = change{}
+	}
+	return w.transact(batch, w.apply)
+}
+
+// transact runs the operations by apply, in one transaction.
+func (w *writer) transact(batch []*op, apply func(*op) error) error {
 	if w.prepare != nil {
 		if err := w.prepare(w.session); err != nil {
 			return err
@@ -215,7 +232,7 @@ func (w *writer) write(batch []*op) error {
 		return err
 	}
 	for _, o := range batch {
-		if err := w.apply(o); err != nil {
+		if err := apply(o); err != nil {
 			_, _ = w.session.exec(`ROLLBACK`) // SQLite may have done it already
 			return err
 		}
@@ -232,6 +249,16 @@ func (w *writer) write(batch []*op) error {
 		return err
 	}
 	return nil
+}
+
+// applyPlainly runs one operation. An error is trouble, or [errRefused].
+func (w *writer) applyPlainly(o *op) error {
+	o.change.session = w.session
+	err := o.run(&o.change)
+	if err != nil && !isTrouble(err) {
+		return errRefused
+	}
+	return err
 }
 
 // apply runs one operation in a savepoint. An error is trouble; what refuses
