@@ -11,11 +11,13 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-// Pauses between probes of a destination that is down. One connection in half
-// a minute costs nothing, and the queue drains at once when it is back.
+// Pauses between probes of a destination that is down: a tenth of the time
+// that it has been down, so that what waits is delayed by little more than the
+// outage itself. One connection in half a minute costs nothing.
 const (
-	minProbePause = time.Second
+	minProbePause = 500 * time.Millisecond
 	maxProbePause = 30 * time.Second
+	probeShare    = 10
 )
 
 // lane is one destination: what is to be sent there and who sends it. All of
@@ -37,9 +39,8 @@ type lane struct {
 
 // outage is the time in which a destination cannot be reached.
 type outage struct {
-	since  time.Time
-	probe  time.Time // when the next attempt is made
-	probes int
+	since time.Time
+	probe time.Time // when the next attempt is made
 }
 
 // chill notes that the store has due deliveries.
@@ -201,9 +202,8 @@ func (r *runner) fell(l *lane, why error) {
 	}
 	o := l.outage
 	if first || !o.probe.After(now) {
-		pause := min(minProbePause<<min(o.probes, 10), maxProbePause)
+		pause := min(max(now.Sub(o.since)/probeShare, minProbePause), maxProbePause)
 		o.probe = now.Add(pause + rand.N(pause/4)) //nolint:gosec // jitter needs no secrecy
-		o.probes++
 	}
 	l.chill()
 	var ids []string

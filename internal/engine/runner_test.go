@@ -168,7 +168,7 @@ func TestDownLane(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		probes := len(b.relay.taken())
-		if probes > 60 {
+		if probes > 80 {
 			t.Errorf("%d attempts in ten minutes on a destination that is down", probes)
 		}
 		if st, err := b.engine.Status(t.Context()); err != nil || len(st.Down) != 1 {
