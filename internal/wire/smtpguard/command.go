@@ -95,6 +95,13 @@ func (c *conn) answerNow(r *mailflow.Reply) bool {
 	return false
 }
 
+// lastWord answers a command that go-smtp does not see, and ends the session.
+func (c *conn) lastWord(r *mailflow.Reply) bool {
+	c.emit(r)
+	c.closing, c.lingering = true, true
+	return false
+}
+
 // command looks at a command. It reports whether there is something for go-smtp.
 func (c *conn) command(line []byte) bool {
 	word, rest, _ := bytes.Cut(line, []byte(" "))
@@ -137,6 +144,10 @@ func (c *conn) command(line []byte) bool {
 		return c.startTLS(arg)
 	case "HELP", "EXPN", "SEND", "SOML", "SAML", "TURN", "ETRN", "LHLO":
 		return c.answerNow(errNotImplemented)
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PRI":
+		// A web page can have a browser post what looks like mail, behind the
+		// head of its request, to a door that trusts the browser's machine.
+		return c.lastWord(errHTTP)
 	}
 	return c.answerNow(errUnknown)
 }
@@ -169,9 +180,7 @@ func (c *conn) bdat(arg string) bool {
 	ch, ok := parseChunk(arg)
 	if !ok {
 		// Where the chunk ends is unknown, so nothing behind it is a command.
-		c.emit(errArguments)
-		c.closing, c.lingering = true, true
-		return false
+		return c.lastWord(errArguments)
 	}
 	c.state.chunk = ch
 	c.forward("DATA")

@@ -63,5 +63,7 @@
 //
 // Also mended on the way: a second MAIL in a transaction, AUTH in a transaction,
 // SIZE beyond 4 GiB, parameters that stand twice, commands that were pipelined
-// behind STARTTLS, replies without the codes that RFC 5321 has for them.
+// behind STARTTLS, replies without the codes that RFC 5321 has for them. What is
+// another protocol ends the session: HTTP, behind whose head a web page may have
+// a browser send mail, and TLS in clear, which waits for an answer that is none.
 package smtpguard

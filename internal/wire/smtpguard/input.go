@@ -140,6 +140,9 @@ func (c *conn) readLine() ([]byte, error) {
 		if c.state.inAuth || len(w) >= 5 && bytes.EqualFold(w[:5], []byte("AUTH ")) {
 			limit = MaxAuthLine
 		}
+		if i < 0 && bytes.IndexByte(w[seen:], 0) >= 0 {
+			return nil, faultError(faultNUL) // no line may come: TLS begins so, and waits
+		}
 		if i < 0 && len(w) < limit && skipped == 0 {
 			seen = len(w)
 		} else if i < 0 {

@@ -18,6 +18,7 @@ func reply(code int, e mailflow.EnhancedCode, text string) *mailflow.Reply {
 var (
 	errSyntax         = reply(501, mailflow.EnhancedCode{5, 5, 2}, "Syntax error")
 	errUnknown        = reply(500, mailflow.EnhancedCode{5, 5, 2}, "Command not recognized")
+	errHTTP           = reply(500, mailflow.EnhancedCode{5, 5, 2}, "This is no web server, closing connection")
 	errTooLong        = reply(500, mailflow.EnhancedCode{5, 5, 6}, "Line too long")
 	errNotImplemented = reply(502, mailflow.EnhancedCode{5, 5, 1}, "Command not implemented")
 	errSequence       = reply(503, mailflow.EnhancedCode{5, 5, 1}, "Bad sequence of commands")
