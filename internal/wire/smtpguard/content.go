@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -19,22 +20,23 @@ var errAborted = errors.New("the peer gave the message up")
 type content struct {
 	conn  *conn
 	text  text
-	limit int64  // of its size
-	size  int64  // so far, without what SMTP adds
-	read  int64  // of the peer, all counted
-	chunk *chunk // nil for DATA
-	done  bool   // the end was reached
-	err   error  // why it failed; a Reply or an error of reading
-	gone  bool   // nothing more can be read: the peer, or its patience
-	tail  []byte // CRLF behind a last chunk that ends without
-	carry []byte // what did not fit a reader with room for one byte
+	limit int64     // of its size
+	size  int64     // so far, without what SMTP adds
+	read  int64     // of the peer, all counted
+	chunk *chunk    // nil for DATA
+	over  time.Time // when the time for all of it is up
+	done  bool      // the end was reached
+	err   error     // why it failed; a Reply or an error of reading
+	gone  bool      // nothing more can be read: the peer, or its patience
+	tail  []byte    // CRLF behind a last chunk that ends without
+	carry []byte    // what did not fit a reader with room for one byte
 }
 
 // newContent begins the content that go-smtp has said yes to.
 func (c *conn) newContent(limit int64) *content {
 	c.stage(c.timeouts().Content)
 	c.in.borrow()
-	k := &content{conn: c, limit: limit, chunk: c.state.chunk}
+	k := &content{conn: c, limit: limit, chunk: c.state.chunk, over: c.stageEnd}
 	k.text.dots = k.chunk == nil
 	c.state.chunk = nil
 	if k.chunk != nil {
@@ -197,7 +199,9 @@ func (k *content) endChunk() {
 		}
 	}
 	c.in.borrow()
-	c.stage(c.timeouts().Content)
+	if c.stageEnd = k.over; !c.server.options.Now().Before(k.over) {
+		k.lost(os.ErrDeadlineExceeded) // what waits would be read without a look at the time
+	}
 }
 
 // between looks at a command between two chunks. It reports whether content, or
@@ -213,16 +217,18 @@ func (k *content) between(line []byte) bool {
 			c.closing, c.lingering = true, true
 			return true
 		}
+		if ch.left == 0 && !ch.last && k.talks() {
+			return true
+		}
 		k.chunk = ch
 		k.announce()
 		return true
 	case "NOOP":
-		if c.counts.idle++; c.counts.idle <= MaxIdleCommands {
-			c.reply(okay.nothing)
-			return false
+		if k.talks() {
+			return true
 		}
-		k.gone, k.err = true, errTooMuchTalk
-		return true
+		c.reply(okay.nothing)
+		return false
 	case "RSET", "QUIT", "EHLO", "HELO":
 		// go-smtp ends the transaction, and then gets this command.
 		c.state.pushed, c.state.silent = bytes.Clone(line), true
@@ -235,6 +241,17 @@ func (k *content) between(line []byte) bool {
 		return true
 	}
 	return false
+}
+
+// talks counts a command between chunks that brings no content, and reports
+// whether it is one too many, which ends the content.
+func (k *content) talks() bool {
+	n := &k.conn.counts.idle
+	if *n++; *n <= MaxIdleCommands {
+		return false
+	}
+	k.gone, k.err = true, errTooMuchTalk
+	return true
 }
 
 // commandFailed ends content whose next command could not be read.
@@ -259,7 +276,9 @@ func (k *content) finish() {
 	for !k.done && !k.gone {
 		if k.chunk != nil {
 			// The rest of the chunk; the next one is refused by itself.
-			if err := k.conn.skip(k.chunk.left); err != nil {
+			if k.chunk.left > k.limit+MaxDiscarded {
+				k.gone = true
+			} else if err := k.conn.skip(k.chunk.left); err != nil {
 				k.lost(err)
 			}
 			break

@@ -372,6 +372,20 @@ func TestTimeouts(t *testing.T) {
 			c.want(".\r\n", "250")
 		})
 	})
+	t.Run("chunks", func(t *testing.T) {
+		t.Parallel()
+		guarded(t, new(keeper), Options{}, func(b *bench) {
+			c := b.begun()
+			for range 8 {
+				c.want("BDAT 1\r\nx", "250")
+				time.Sleep(4 * time.Minute)
+			}
+			c.want("BDAT 1\r\nx", "421")
+			if !c.ended() {
+				t.Error("the connection is open")
+			}
+		})
+	})
 	tests := []struct {
 		name  string
 		drive func(c *client)
@@ -750,6 +764,9 @@ func TestChunks(t *testing.T) {
 		"bare LF in between":   {"BDAT 3\r\na\r\nNOOP\nBDAT 0 LAST\r\n", "250 500"},
 		"too long in between":  {"BDAT 3\r\na\r\nNOOP " + strings.Repeat("x", 3000) + "\r\n", "250 500"},
 		"two transactions":     {"BDAT 3 LAST\r\na\r\nMAIL FROM:<>\r\nRCPT TO:<r@a.example>\r\nBDAT 3 LAST\r\na\r\n", "250 250 250 250"},
+		"huge":                 {"BDAT 1000000000000 LAST\r\nx", "552"},
+		"huge, no transaction": {"RSET\r\nBDAT 1000000000000 LAST\r\nx", "250 503"},
+		"empty without end":    {strings.Repeat("BDAT 0\r\n", 2*MaxIdleCommands), strings.Repeat("250 ", MaxIdleCommands) + "421"},
 		"DATA in the middle":   {"BDAT 3\r\na\r\nDATA\r\nBDAT 0 LAST\r\n", "250 503 250"},
 		"BDAT after the fault": {"BDAT 2 LAST\r\n\x00\x00BDAT 1 LAST\r\nx", "550 503"},
 	} {

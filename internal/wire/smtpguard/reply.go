@@ -140,10 +140,15 @@ func (c *conn) goAhead(lines []string) {
 	c.pending = []byte(".\r\n")
 }
 
-// refuseChunk reads away a chunk that is not wanted, then says why.
+// refuseChunk reads away a chunk that is not wanted, then says why; it ends the
+// session before one that is larger than [MaxDiscarded].
 func (c *conn) refuseChunk(r *mailflow.Reply) {
 	ch := c.state.chunk
 	c.state.chunk = nil
+	if ch.left > MaxDiscarded {
+		c.lastWord(r)
+		return
+	}
 	c.stage(c.timeouts().Content)
 	if err := c.skip(ch.left); err != nil {
 		c.readFailed(err)
