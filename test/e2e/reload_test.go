@@ -15,11 +15,12 @@ import (
 )
 
 const (
-	// reloads is how often the configuration is loaded anew.
-	reloads = 20
+	// reloads is how often the configuration is loaded anew. Before every tenth
+	// another is loaded that must fail, three of them because another app does.
+	reloads = 100
 	// reloadClients is how many clients submit meanwhile: half of them keep
 	// their connection, the others open one for each mail.
-	reloadClients = 8
+	reloadClients = 24
 	// betweenReloads is how many mails are taken between two of them.
 	betweenReloads = 20
 )
@@ -55,8 +56,8 @@ func TestReloadKeeps(t *testing.T) {
 	}
 	for i := range reloads {
 		await(t, "mail is taken between reloads", func() bool { return taken.Load() >= int64(i*betweenReloads) || t.Failed() })
-		if i%4 == 0 {
-			g.loadBad(bad[i/4%len(bad)](config(i + 1)))
+		if i%10 == 0 {
+			g.loadBad(bad[(i/10+1)%len(bad)](config(i + 1)))
 		}
 		g.load(config(i + 1))
 	}
