@@ -13,13 +13,15 @@
 // acknowledged mail when the power was cut. A body file and its directory are
 // synced before the row that names the file is written, so that a row never
 // lacks its bytes; a file that no row names is deleted when the store opens.
+// Empty files are made some at a time, so that the directory is synced once for
+// many of them.
 //
 // # The writer
 //
-// One goroutine writes. It takes whatever operations wait, runs each in a
-// savepoint, commits them together, and only then answers: many commits share
-// one flush of the disk, and nobody waits for a timer. An operation that is
-// refused, such as for a stale fact, is rolled back alone.
+// One goroutine writes. It takes whatever operations wait, commits them
+// together, and only then answers: many commits share one flush of the disk,
+// and nobody waits for a timer. If one is refused, such as for a stale fact,
+// all are run once more, each in a savepoint, and that one is rolled back alone.
 //
 // When the disk is full or fails, everything that waits is answered with
 // [mailflow.ErrNoRoom], and so is what comes after, until a probe has written

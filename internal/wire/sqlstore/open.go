@@ -43,6 +43,7 @@ type Options struct {
 type Store struct {
 	dir     string
 	dirs    spoolDirs
+	shelf   shelf
 	now     func() time.Time
 	lock    *os.File
 	readers *pool
@@ -85,6 +86,7 @@ func Open(ctx context.Context, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	s := &Store{dir: o.Dir, now: o.Now, dirs: spoolDirs{spool: filepath.Join(o.Dir, "spool")}}
+	s.shelf.dirs = &s.dirs
 	if s.lock, err = lockDir(o.Dir); err != nil {
 		return nil, err
 	}
@@ -163,6 +165,7 @@ func (s *Store) release() error {
 	if s.writer != nil {
 		errs = append(errs, s.writer.close())
 	}
+	s.shelf.close()
 	return errors.Join(append(errs, s.lock.Close())...)
 }
 

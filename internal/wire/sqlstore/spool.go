@@ -4,13 +4,10 @@ package sqlstore
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"sync"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -22,7 +19,8 @@ var errSpool = errors.New("the spool is not of this store, not ended, discarded 
 // spool takes the bytes of one message: in memory while they are few, in a
 // file of their own when they are more.
 type spool struct {
-	dirs *spoolDirs
+	dirs  *spoolDirs
+	shelf *shelf
 
 	mu    sync.Mutex
 	buf   []byte // all bytes, or those that are not yet in the file
@@ -49,7 +47,7 @@ func (s *Store) Spool(ctx context.Context) (mailflow.Spool, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return &spool{dirs: &s.dirs, buf: []byte{}}, nil
+	return &spool{dirs: &s.dirs, shelf: &s.shelf, buf: []byte{}}, nil
 }
 
 // Write implements io.Writer.
@@ -72,21 +70,13 @@ func (p *spool) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// spill writes what is in memory to the file, which it makes.
+// spill writes what is in memory to the file, which it takes first.
 func (p *spool) spill() error {
 	if p.file == nil {
-		id := make([]byte, 16)
-		_, _ = rand.Read(id) // never fails
-		name := hex.EncodeToString(id)
-		if err := p.dirs.ensure(name); err != nil {
+		var err error
+		if p.file, p.id, err = p.shelf.take(); err != nil {
 			return noRoom(err)
 		}
-		//nolint:gosec // the name is random hex of ours
-		f, err := os.OpenFile(p.dirs.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return noRoom(err)
-		}
-		p.file, p.id = f, name
 	}
 	if _, err := p.file.Write(p.buf); err != nil {
 		return noRoom(err)
@@ -141,9 +131,6 @@ func (p *spool) settle() error {
 			return noRoom(err)
 		}
 		p.file = nil
-		if err := syncDir(filepath.Dir(p.dirs.path(p.id))); err != nil {
-			return noRoom(err)
-		}
 	}
 	p.state = spoolSettled
 	return nil

@@ -109,6 +109,24 @@ func spoolFiles(t *testing.T, dir string) []string {
 	return names
 }
 
+// wantBodies counts the files that hold something: those on the shelf do not.
+func wantBodies(t *testing.T, dir, when string, want int) {
+	t.Helper()
+	n := 0
+	for _, name := range spoolFiles(t, dir) {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > 0 {
+			n++
+		}
+	}
+	if n != want {
+		t.Errorf("%s the spool has %d bodies, want %d", when, n, want)
+	}
+}
+
 func wantFiles(t *testing.T, dir, when string, want int) {
 	t.Helper()
 	if names := spoolFiles(t, dir); len(names) != want {
@@ -239,27 +257,27 @@ func TestSpoolFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantFiles(t, dir, "while a message is decided", 1)
+	wantBodies(t, dir, "while a message is decided", 1)
 	d.Facts = []mailflow.Fact{{Kind: mailflow.FactExists, Key: "none"}}
 	if err := s.Commit(t.Context(), d); !errors.Is(err, mailflow.ErrStale) {
 		t.Fatalf("commit: %v", err)
 	}
-	wantFiles(t, dir, "after a refused commit", 1)
+	wantBodies(t, dir, "after a refused commit", 1)
 	d.Facts = nil
 	if err := s.Commit(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
 	d.Spool.Discard()
-	wantFiles(t, dir, "after the commit", 1)
+	wantBodies(t, dir, "after the commit", 1)
 
 	lost, err := decide(t.Context(), s, "lost", large("lost"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	lost.Spool.Discard()
-	wantFiles(t, dir, "after another was discarded", 1)
+	wantBodies(t, dir, "after another was discarded", 1)
 	mustCommit(t, s, "small", make([]byte, mailflow.MaxInlineBody))
-	wantFiles(t, dir, "after one that fits its row", 1)
+	wantBodies(t, dir, "after one that fits its row", 1)
 
 	keep := mailflow.Retention{Failed: time.Hour}
 	for _, id := range []string{"md", "smalld"} {
@@ -270,11 +288,33 @@ func TestSpoolFiles(t *testing.T) {
 	if n, err := s.Sweep(t.Context(), keep, time.Now().Add(2*time.Hour)); err != nil || n != 4 {
 		t.Errorf("Sweep: %d, %v", n, err)
 	}
-	wantFiles(t, dir, "after the sweep", 0)
+	wantBodies(t, dir, "after the sweep", 0)
 	var bodies int
 	if _, err := one(t.Context(), s.readers, []any{&bodies}, `SELECT count(*) FROM body`); err != nil || bodies != 0 {
 		t.Errorf("%d bodies are left: %v", bodies, err)
 	}
+}
+
+// TestShelf makes spool files ahead, more the more are taken, and leaves none
+// behind.
+func TestShelf(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := start(t, Options{Dir: dir})
+	for i, want := range []int{1, 3, 3, 7, 7} {
+		mustCommit(t, s, fmt.Sprintf("m%d", i), large(fmt.Sprint(i)))
+		wantFiles(t, dir, fmt.Sprintf("after %d large messages", i+1), want)
+	}
+	for i := range 200 {
+		mustCommit(t, s, fmt.Sprintf("n%d", i), large(fmt.Sprint(i)))
+	}
+	if n := len(spoolFiles(t, dir)); n < 205 || n > 205+maxShelf {
+		t.Errorf("%d files for 205 large messages", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, dir, "after closing", 205)
 }
 
 func TestVacuum(t *testing.T) {
