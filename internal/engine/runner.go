@@ -20,6 +20,9 @@ const (
 	maxHotBytes = 64 << 20
 	// maxHotItems bounds their number, since each costs a few KiB besides.
 	maxHotItems = 10_000
+	// maxHotFiles bounds those whose bodies are files, since each holds one
+	// open.
+	maxHotFiles = 256
 	// maxWorkers bounds the attempts at once to all destinations together: each
 	// may hold a connection, and a process has some thousand descriptors.
 	maxWorkers = 500
@@ -52,14 +55,13 @@ type runner struct {
 	loops  sync.WaitGroup // keep
 	work   sync.WaitGroup // workers and claims
 
-	mu       sync.Mutex
-	lanes    map[string]*lane
-	workers  int // of all lanes
-	hotBytes int64
-	hotItems int
-	started  bool
-	paused   bool
-	soon     bool // resync is under way or about to be
+	mu      sync.Mutex
+	lanes   map[string]*lane
+	workers int // of all lanes
+	hot     heat
+	started bool
+	paused  bool
+	soon    bool // resync is under way or about to be
 }
 
 func newRunner(e *Engine, s *openStore) *runner {
@@ -208,26 +210,45 @@ func (r *runner) nudge() {
 	r.wakeAll()
 }
 
-// reserve claims for the runner those deliveries of d that it can make from
-// memory.
-func (r *runner) reserve(d *mailflow.Decision) {
-	if d.Message.Size > mailflow.MaxInlineBody {
-		return
+// heat is what is kept of messages between their commit and their delivery.
+type heat struct {
+	items, files int
+	bytes        int64
+}
+
+// add counts n more deliveries of a message of that size, or fewer.
+func (h *heat) add(n int, size int64) {
+	h.items += n
+	if size > mailflow.MaxInlineBody {
+		h.files += n
+	} else {
+		h.bytes += int64(n) * size
 	}
+}
+
+// room reports whether one more delivery of a message of that size fits.
+func (h *heat) room(size int64) bool {
+	if size > mailflow.MaxInlineBody {
+		return h.items < maxHotItems && h.files < maxHotFiles
+	}
+	return h.items < maxHotItems && h.bytes+size <= maxHotBytes
+}
+
+// reserve claims for the runner those deliveries of d that it can make without
+// reading them back.
+func (r *runner) reserve(d *mailflow.Decision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range d.Deliveries {
 		del := &d.Deliveries[i]
-		if del.State != mailflow.StateQueued || del.Server == "" || r.paused ||
-			r.hotItems >= maxHotItems || r.hotBytes+d.Message.Size > maxHotBytes {
+		if del.State != mailflow.StateQueued || del.Server == "" || r.paused || !r.hot.room(d.Message.Size) {
 			continue
 		}
 		if l := r.lane(del.Destination); l.outage != nil || l.cold {
 			continue // older ones wait in the store
 		}
 		d.Claimed = append(d.Claimed, del.ID)
-		r.hotItems++
-		r.hotBytes += d.Message.Size
+		r.hot.add(1, d.Message.Size)
 	}
 }
 
@@ -235,8 +256,7 @@ func (r *runner) reserve(d *mailflow.Decision) {
 func (r *runner) unreserve(d *mailflow.Decision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.hotItems -= len(d.Claimed)
-	r.hotBytes -= int64(len(d.Claimed)) * d.Message.Size
+	r.hot.add(-len(d.Claimed), d.Message.Size)
 	d.Claimed = nil
 }
 
@@ -268,8 +288,7 @@ func (r *runner) take(d *mailflow.Decision, msg *mailflow.Message) {
 func (r *runner) cool(it *item) {
 	if it.hot {
 		it.hot = false
-		r.hotItems--
-		r.hotBytes -= it.row.Size
+		r.hot.add(-1, it.row.Size)
 	}
 	it.close()
 }
