@@ -22,11 +22,11 @@ type count[T any] struct{ value *T }
 func (count[T]) Destruct() error { return nil }
 
 // shared returns the pool's value of that key, until ctx ends.
-func shared[T any](ctx context.Context, key string, make func() *T) *T {
-	v, _, err := counts.LoadOrNew(key, func() (caddy.Destructor, error) { return count[T]{make()}, nil })
+func shared[T any](ctx context.Context, key string, fresh func() *T) *T {
+	v, _, err := counts.LoadOrNew(key, func() (caddy.Destructor, error) { return count[T]{fresh()}, nil })
 	kept, ok := v.(count[T])
 	if err != nil || !ok {
-		return make()
+		return fresh()
 	}
 	context.AfterFunc(ctx, func() {
 		_, _ = counts.Delete(key) // there is nothing to destruct

@@ -55,7 +55,10 @@ func (s *SMTP) settings() *SMTP { return s }
 
 // report logs what the guard did on its own.
 func (s *SMTP) report(i smtpguard.Incident) {
-	fields := []zap.Field{zap.String("listener", s.Name), zap.Stringer("ip", i.IP)}
+	fields := []zap.Field{zap.String("listener", s.Name)}
+	if i.IP.IsValid() {
+		fields = append(fields, zap.Stringer("ip", i.IP))
+	}
 	if i.User != "" {
 		fields = append(fields, zap.String("user", i.User))
 	}

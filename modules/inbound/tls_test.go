@@ -200,3 +200,28 @@ func TestCertificateComes(t *testing.T) {
 		t.Errorf("while draining: %q", offers)
 	}
 }
+
+// TestShutOut has a peer guess at a door, which a reload does not make forget.
+func TestShutOut(t *testing.T) {
+	t.Parallel()
+	text := strings.Replace(behindProxy, "behind-proxy", "guessed\nmax_auth_failures 1\nuser app "+testHash(t), 1)
+	config := testConfig(t, "mx.example")
+	for _, step := range []struct{ peer, dialogue string }{
+		{"203.0.113.9", "C: AUTH PLAIN AGFwcAB3cm9uZw==\nS: 535 *\nC: QUIT\nS: 221 *\nEND"},
+		{"203.0.113.9", "C: AUTH PLAIN AGFwcAByaWdodA==\nS: 421 4.7.0 Too many failed logins, try again later\nEND"},
+		{"203.0.113.8", "C: AUTH PLAIN AGFwcAByaWdodA==\nS: 235 *\nC: QUIT\nS: 221 *\nEND"},
+	} {
+		door := newDoor(t, text)
+		door.UseTLS(func() *tls.Config { return config })
+		gate := new(mailflowtest.Gate)
+		gate.SetCurrent(door)
+		p := dial(t, serve(t, door, gate))
+		p.send("PROXY TCP4 " + step.peer + " 192.0.2.200 40000 25\r\n")
+		p.talk("S: 220 *")
+		p.hello()
+		p.talk("C: STARTTLS\nS: 220 *")
+		p.encrypt()
+		p.hello()
+		p.talk(step.dialogue)
+	}
+}

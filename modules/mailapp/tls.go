@@ -34,6 +34,11 @@ type encrypter interface {
 	UseTLS(config func() *tls.Config)
 }
 
+// certificateManager is Caddy's tls app, as far as doors need it.
+type certificateManager interface {
+	Manage(subjects map[string]struct{}) error
+}
+
 // errNoSubject refuses TLS for a gateway without a name.
 var errNoSubject = errors.New("TLS needs a certificate, and that a name: write `hostname` into the mail block")
 
@@ -64,7 +69,11 @@ func (a *App) encrypt(name string, e encrypter) error {
 	if err := policies.Provision(a.ctx); err != nil {
 		return fmt.Errorf("reading connection policies: %w", err)
 	}
-	a.certificates.app, _ = app.(*caddytls.TLS)
+	manager, ok := app.(certificateManager)
+	if !ok {
+		return fmt.Errorf("%T manages no certificates", app)
+	}
+	a.certificates.manager = manager
 	a.certificates.add(name, names)
 	config, needed := policies.TLSConfig(a.ctx), policies[len(policies)-1].FallbackSNI
 	e.UseTLS(func() *tls.Config {
@@ -118,7 +127,7 @@ func subjects(policies caddytls.ConnectionPolicies) ([]string, error) {
 
 // certificates are what the listeners need certificates for.
 type certificates struct {
-	app     *caddytls.TLS
+	manager certificateManager
 	names   map[string]struct{}
 	without []string // listeners that have no name to ask for
 }
@@ -147,7 +156,7 @@ func (a *App) startTLS() error {
 	if len(c.names) == 0 {
 		return nil
 	}
-	if err := c.app.Manage(c.names); err != nil {
+	if err := c.manager.Manage(c.names); err != nil {
 		return fmt.Errorf("managing certificates for %q: %w", slices.Sorted(maps.Keys(c.names)), err)
 	}
 	return nil

@@ -163,6 +163,7 @@ func TestSilentProxy(t *testing.T) {
 	k := new(keeper)
 	guarded(t, k, Options{MaxSessions: 3}, func(b *bench) {
 		tell := make(chan struct{})
+		defer close(tell)
 		hide := func() *silent {
 			near, far := net.Pipe()
 			b.t.Cleanup(func() { _ = near.Close() })
@@ -175,10 +176,10 @@ func TestSilentProxy(t *testing.T) {
 		for range 2 * maxTurningAway {
 			b.ln.conns <- hide()
 		}
+		synctest.Wait() // the last one is turned away, before a place is free
 		c.want("QUIT\r\n", "221")
 		synctest.Wait()
 		b.dial("192.0.2.2:1").want("EHLO c\r\nQUIT\r\n", "220 250 221")
-		close(tell)
 	})
 }
 

@@ -43,11 +43,15 @@ func (c *tape) SetWriteDeadline(time.Time) error { return nil }
 // runTape lets a guard round k listen to a tape, and returns what it said.
 func runTape(tb testing.TB, k *keeper, in []byte, step int) string {
 	tb.Helper()
+	return runTapeWith(tb, Options{}, k, in, step)
+}
+
+// runTapeWith is runTape for a guard with options.
+func runTapeWith(tb testing.TB, o Options, k *keeper, in []byte, step int) string {
+	tb.Helper()
 	ln := newPipe()
-	s := New(Options{
-		Hostname: "mx.example", Now: time.Now, Report: k.report,
-		Timeouts: Timeouts{AuthDelay: time.Nanosecond},
-	}, k)
+	o.Hostname, o.Now, o.Report, o.Timeouts.AuthDelay = "mx.example", time.Now, k.report, time.Nanosecond
+	s := New(o, k)
 	go s.Serve(context.Background(), ln)
 	c := &tape{in: in, step: step, closed: make(chan struct{})}
 	ln.conns <- c

@@ -3,6 +3,7 @@
 package smtpguard
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -30,10 +31,16 @@ func TestLMTP(t *testing.T) {
 		"SMTP is not spoken": {new(keeper), []string{"EHLO c\r\nHELO c\r\nMAIL FROM:<>\r\n"}, []string{"220 500 500 503"}},
 		"each accepted":      {new(keeper), []string{begin + three + "DATA\r\n", "x\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "250 250 250"}},
 		"each its own":       {&keeper{replies: mixed}, []string{begin + three + "DATA\r\n", "x\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "250 550 451"}},
-		"one refused at RCPT": {&keeper{rcptErr: notB}, []string{begin + three + "DATA\r\n", "x\r\n.\r\n"},
-			[]string{"220 250 250 250 550 250 354", "250 250"}},
-		"one mailbox twice": {&keeper{replies: mixed[:2]}, []string{begin + again + "DATA\r\n", "x\r\n.\r\n"},
-			[]string{"220 250 250 250 250 250 354", "250 550 250"}},
+		"one refused at RCPT": {
+			&keeper{rcptErr: notB},
+			[]string{begin + three + "DATA\r\n", "x\r\n.\r\n"},
+			[]string{"220 250 250 250 550 250 354", "250 250"},
+		},
+		"one mailbox twice": {
+			&keeper{replies: mixed[:2]},
+			[]string{begin + again + "DATA\r\n", "x\r\n.\r\n"},
+			[]string{"220 250 250 250 250 250 354", "250 550 250"},
+		},
 		"no recipient":    {new(keeper), []string{begin + "DATA\r\n"}, []string{"220 250 250 503"}},
 		"all refused":     {&keeper{dataErr: mailflow.ReplyNoRoom}, []string{begin + three + "DATA\r\n", "x\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "451 451 451"}},
 		"a bare LF":       {new(keeper), []string{begin + three + "DATA\r\n", "x\n.\r\n.\r\n"}, []string{"220 250 250 250 250 250 354", "550 550 550"}},
@@ -76,5 +83,36 @@ func TestLMTPManyRefusals(t *testing.T) {
 		c.want("DATA\r\n", "354")
 		c.want("x\r\n.\r\n", want[1:])
 		c.want("NOOP\r\n", "250")
+	})
+}
+
+// FuzzLMTP sends anything as a session, and as content for three recipients: it
+// is taken as SMTP would take it, and answered three times.
+func FuzzLMTP(f *testing.F) {
+	for _, text := range contents {
+		if len(text) < 1000 {
+			f.Add([]byte(text), 3)
+		}
+	}
+	f.Add([]byte("LHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<r@a.example>\r\nBDAT 3\r\na\r\nBDAT 0 LAST\r\n"), 5)
+	f.Fuzz(func(t *testing.T, data []byte, step int) {
+		step = 1 + max(0, step)%2000
+		lmtp := Options{LMTP: true}
+		k := &keeper{maxSize: 1 << 20}
+		checkSession(t, k, runTapeWith(t, lmtp, k, data, step))
+
+		k = &keeper{maxSize: 1 << 20}
+		const three = "LHLO c\r\nMAIL FROM:<s@x.example>\r\nRCPT TO:<a@a.example>\r\nRCPT TO:<b@a.example>\r\nRCPT TO:<A@a.example>\r\nDATA\r\n"
+		said := runTapeWith(t, lmtp, k, []byte(three+string(data)), step)
+		checkSession(t, k, said)
+		same := &keeper{maxSize: 1 << 20}
+		runTape(t, same, []byte(opening+string(data)), step)
+		if (len(k.mails) > 0) != (len(same.mails) > 0) || len(k.mails) > 0 && k.mails[0].content != same.mails[0].content {
+			t.Errorf("by LMTP %+v is taken, by SMTP %+v", k.mails, same.mails)
+		}
+		_, after, _ := strings.Cut(said, "354 ")
+		if want := mailflow.ReplyAccepted.String(); len(k.mails) == 1 && strings.Count(after, want) != 3 {
+			t.Errorf("the replies are %q, want %q three times", after, want)
+		}
 	})
 }
