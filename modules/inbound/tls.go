@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -66,6 +67,9 @@ func (t *TLS) MarshalJSON() ([]byte, error) {
 
 // validate refuses what is no mode, and policies for nothing.
 func (t *TLS) validate() error {
+	if slices.Contains(t.ConnectionPolicies, nil) {
+		return errors.New("tls: a connection policy is null: write {} for one that leaves all open")
+	}
 	switch t.Mode {
 	case TLSAuto, TLSStart, TLSImplicit:
 		return nil
