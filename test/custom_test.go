@@ -326,13 +326,13 @@ func (w *walk) configure(text string) {
 // start starts the gateway, and waits until its door is open.
 func (w *walk) start(line string) {
 	w.t.Helper()
-	w.gateway = exec.CommandContext(w.t.Context(), "bash", "-c", "exec "+line) //nolint:gosec // the page's command
+	w.gateway = exec.CommandContext(w.t.Context(), "bash", "-c", "exec "+line)
 	w.gateway.Dir, w.gateway.Env = w.dir, w.env
 	log, err := os.Create(w.log())
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer log.Close() // the process has its own
+	defer func() { _ = log.Close() }() // the process has its own
 	w.gateway.Stdout, w.gateway.Stderr = log, log
 	w.gateway.Cancel = func() error { return w.gateway.Process.Signal(syscall.SIGTERM) }
 	if err := w.gateway.Start(); err != nil {
@@ -366,7 +366,7 @@ func (w *walk) send(content string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	for _, step := range []func() error{
 		func() error { return client.Mail("anna@acme.example") },
 		func() error { return client.Rcpt("bob@example.net") },
@@ -431,7 +431,7 @@ const commandTimeout = 8 * time.Minute
 func (w *walk) try(dir string, env []string, line string) (string, error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), commandTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", line) //nolint:gosec // the page's command
+	cmd := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", line)
 	cmd.Dir, cmd.Env = dir, append(slices.Clip(w.env), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

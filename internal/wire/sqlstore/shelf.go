@@ -80,7 +80,7 @@ func (s *shelf) fill(n int) error {
 // the store opens the next time. s.mu is held.
 func (s *shelf) clear() {
 	for _, name := range s.names {
-		_ = os.Remove(s.dirs.path(name))
+		_ = os.Remove(s.dirs.path(name)) //nolint:gosec // the name is random hex of ours
 	}
 	s.names = nil
 }
