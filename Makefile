@@ -58,12 +58,16 @@ deadcode: ## name the functions that neither the binary nor a test reaches
 	@dead=$$($(TOOL) deadcode -test -tags=$(TAGS) ./...); \
 	if [ -n "$$dead" ]; then printf '%s\n' "$$dead" >&2; exit 1; fi
 
+# Before Go 1.27 a target can fail with a bare "context deadline exceeded" as its
+# time ends (go.dev/issue/75804): that is no finding, and names no input.
 fuzz: ## run every fuzz target for FUZZTIME each
-	@grep -rHo --include='*_test.go' --exclude-dir=thirdparty '^func Fuzz[A-Za-z0-9_]*' . | \
+	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
+	grep -rHo --include='*_test.go' --exclude-dir=thirdparty '^func Fuzz[A-Za-z0-9_]*' . | \
 	while IFS=: read -r file target; do \
 		target=$${target#func }; \
 		echo "$$target in $$(dirname "$$file")"; \
-		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x "$$(dirname "$$file")" || exit 1; \
+		go test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) -fuzzminimizetime=10x "$$(dirname "$$file")" </dev/null 2>&1 | tee "$$log" || \
+			{ grep -q '^    context deadline exceeded' "$$log" && ! grep -q 'Failing input' "$$log"; } || exit 1; \
 	done
 
 bench: ## run the benchmarks that match BENCH
