@@ -293,3 +293,17 @@ type Retention struct {
 	// Seen is for messages that became nothing else.
 	Seen time.Duration
 }
+
+// Of returns how long a delivery in state s is kept; zero is for good.
+func (r Retention) Of(s State) time.Duration {
+	switch s {
+	case StateSent:
+		return r.Sent
+	case StateCaptured:
+		return r.Captured
+	case StateFailed, StateExpired, StateDropped:
+		return r.Failed
+	case StateQueued, StateSending, StateDeferred, StateHeld:
+	}
+	return 0
+}

@@ -75,7 +75,7 @@ func (s *Store) Sweep(ctx context.Context, r mailflow.Retention, now time.Time) 
 	defer s.mu.Unlock()
 	before := s.rows()
 	for id, d := range s.deliveries {
-		if over(d.rests, retention(r, d.State), now) {
+		if over(d.rests, r.Of(d.State), now) {
 			delete(s.deliveries, id)
 			s.forget(d.Message)
 		}
@@ -124,20 +124,6 @@ func (s *Store) forget(id string) {
 	if s.unrouted[id] == nil {
 		delete(s.messages, id)
 	}
-}
-
-// retention returns how long a delivery in state st is kept; 0 = for good.
-func retention(r mailflow.Retention, st mailflow.State) time.Duration {
-	switch st {
-	case mailflow.StateSent:
-		return r.Sent
-	case mailflow.StateCaptured:
-		return r.Captured
-	case mailflow.StateFailed, mailflow.StateExpired, mailflow.StateDropped:
-		return r.Failed
-	case mailflow.StateQueued, mailflow.StateSending, mailflow.StateDeferred, mailflow.StateHeld:
-	}
-	return 0
 }
 
 // over reports whether what rests since then has been kept long enough.

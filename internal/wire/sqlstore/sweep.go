@@ -32,7 +32,7 @@ func (s *Store) Sweep(ctx context.Context, r mailflow.Retention, now time.Time) 
 		expired(`DELETE FROM hit WHERE n IN (SELECT n FROM hit WHERE expires > 0 AND expires <= ? LIMIT ?)`, now),
 	}
 	for _, st := range mailflow.States {
-		if keep := retention(r, st); keep > 0 {
+		if keep := r.Of(st); keep > 0 {
 			steps = append(steps, sweepDeliveries(st, now.Add(-keep)))
 		}
 	}
@@ -51,20 +51,6 @@ func (s *Store) Sweep(ctx context.Context, r mailflow.Retention, now time.Time) 
 		}
 	}
 	return total, s.vacuum(ctx)
-}
-
-// retention returns how long deliveries in state st are kept; 0 = for good.
-func retention(r mailflow.Retention, st mailflow.State) time.Duration {
-	switch st {
-	case mailflow.StateSent:
-		return r.Sent
-	case mailflow.StateCaptured:
-		return r.Captured
-	case mailflow.StateFailed, mailflow.StateExpired, mailflow.StateDropped:
-		return r.Failed
-	case mailflow.StateQueued, mailflow.StateSending, mailflow.StateDeferred, mailflow.StateHeld:
-	}
-	return 0
 }
 
 // sweep repeats a step, each time in a transaction of its own, until it finds

@@ -119,7 +119,7 @@ func (s *store) overdue(r mailflow.Retention, now time.Time) []change {
 		}
 	}
 	for _, d := range s.deliveries {
-		if len(gone) < sweepBatch && over(d.Rests, retention(r, d.State), now) {
+		if len(gone) < sweepBatch && over(d.Rests, r.Of(d.State), now) {
 			gone = append(gone, change{Delivery: d, Gone: true})
 			release(d.Message)
 		}
@@ -166,20 +166,6 @@ func (s *store) shrink() error {
 	old := s.log
 	s.log = fresh
 	return old.file.Close()
-}
-
-// retention returns how long a delivery in state st is kept; 0 = for good.
-func retention(r mailflow.Retention, st mailflow.State) time.Duration {
-	switch st {
-	case mailflow.StateSent:
-		return r.Sent
-	case mailflow.StateCaptured:
-		return r.Captured
-	case mailflow.StateFailed, mailflow.StateExpired, mailflow.StateDropped:
-		return r.Failed
-	case mailflow.StateQueued, mailflow.StateSending, mailflow.StateDeferred, mailflow.StateHeld:
-	}
-	return 0
 }
 
 // over reports whether what rests since then has been kept long enough.
