@@ -154,13 +154,15 @@ func (c *conn) drain() {
 	_ = c.socket.SetReadDeadline(time.Unix(1, 0)) // long past
 }
 
-// end closes the connection after the last reply.
+// end closes the connection after the last reply. It gives the connection's
+// place back first: a peer that has seen the end may come again at once. While
+// it lingers for one that went wrong the place is taken.
 func (c *conn) end() {
-	defer c.left()
 	if c.flush() == nil && c.lingering {
 		c.linger()
 	}
 	c.in.release()
+	c.left()
 	_ = c.net.Close()
 }
 

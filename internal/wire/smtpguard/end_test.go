@@ -3,6 +3,8 @@
 package smtpguard
 
 import (
+	"bufio"
+	"crypto/tls"
 	"io"
 	"net"
 	"strings"
@@ -75,5 +77,45 @@ func TestLinger(t *testing.T) {
 			t.Fatalf("got %q, %v", said, err)
 		}
 		_ = conn.Close()
+	}
+}
+
+// leaving is a connection whose server hears of its end later than the peer.
+type leaving struct{ addressed }
+
+func (l *leaving) Close() error {
+	err := l.addressed.Close()
+	time.Sleep(time.Second)
+	return err
+}
+
+// TestComesAgain has a peer come again as soon as it has seen the end of the
+// one connection that it may have.
+func TestComesAgain(t *testing.T) {
+	t.Parallel()
+	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	for name, implicit := range map[string]bool{"plain": false, "TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := Options{MaxSessions: 1, MaxSessionsPerIP: 1, Implicit: implicit, TLS: func() *tls.Config { return config }}
+			guarded(t, new(keeper), o, func(b *bench) {
+				for range 3 {
+					near, far := net.Pipe()
+					b.ln.conns <- &leaving{addressed{Conn: far, peer: "192.0.2.9:1"}}
+					conn := net.Conn(near)
+					if implicit {
+						conn = tls.Client(near, &tls.Config{InsecureSkipVerify: true})
+					}
+					r := bufio.NewReader(conn)
+					readReply(t, r, "220")
+					_, _ = io.WriteString(conn, "QUIT\r\n")
+					readReply(t, r, "221")
+					if line, err := r.ReadString('\n'); err != io.EOF { //nolint:errorlint // the end itself
+						t.Fatalf("got %q, %v, want the end", line, err)
+					}
+					b.t.Cleanup(func() { _ = near.Close() })
+				}
+			})
+		})
 	}
 }
