@@ -75,6 +75,14 @@ type Delivery struct {
 	Envelope Envelope `json:"envelope"`
 	// Header are the changes to make while sending, in order.
 	Header []HeaderChange `json:"header,omitempty"`
+	// Limited is set when the limits of the server and the domain hold for it.
+	Limited bool `json:"limited,omitempty"`
+	// SignAs is the domain that it is signed for at each attempt (DKIM); empty
+	// to leave it unsigned.
+	SignAs string `json:"sign_as,omitempty"`
+	// RelayedID is the Message-Id that the next hop gave the message in place
+	// of its own; empty if it kept that.
+	RelayedID string `json:"relayed_id,omitempty"`
 
 	State State `json:"state"`
 	// Reason says why it is held, dropped, expired or waits.

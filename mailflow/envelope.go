@@ -95,6 +95,11 @@ type Peer struct {
 	// Domain is the domain that the user's or the listener's configuration
 	// names; empty if none does.
 	Domain string `json:"domain,omitempty"`
+	// FromFilter lists the addresses and domains that the user may send as
+	// besides those of its own domain; "*" = any.
+	FromFilter []string `json:"from_filter,omitempty"`
+	// Purpose is the purpose of the user's mail; empty if not said.
+	Purpose string `json:"purpose,omitempty"`
 	// Submits is set when the peer may send mail to the world: by AUTH or from
 	// a trusted network. Without it only our own domains take its mail.
 	Submits bool `json:"submits,omitempty"`

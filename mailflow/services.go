@@ -23,6 +23,19 @@ type Services struct {
 	Matchers map[string]Matcher
 	// Resolver looks up DNS.
 	Resolver Resolver
+	// Behavior says whose answer is given where the documentation and Odoo
+	// differ.
+	Behavior Behavior
+	// Purposes say what mail has which purpose when the application does not;
+	// the first that holds counts.
+	Purposes []PurposeRule
+}
+
+// PurposeRule gives a purpose to the mail that matchers choose.
+type PurposeRule struct {
+	Purpose string
+	// Match are alternatives: one of them has to match.
+	Match []Matcher
 }
 
 // ServicesUser is a module that needs [Services]. The app calls UseServices
@@ -71,6 +84,17 @@ type Server struct {
 	FromFilter []string
 	// Default marks the server that is used only when there is no other.
 	Default bool
+	// Purpose is the purpose that it is dedicated to; empty if it takes
+	// transactional mail, and mass mail where no server is dedicated to that.
+	Purpose string
+	// Envelope says what reverse-path it is given.
+	Envelope EnvelopeRule
+	// NoNullSender is set when it refuses the null reverse-path.
+	NoNullSender bool
+	// Login is the address that the gateway logs in with; null if it is none.
+	Login Address
+	// Limits bound what is handed to it.
+	Limits []Limit
 	// Captures is set when its transport keeps mail instead of sending it.
 	Captures bool
 	// PerDomain is set when its transport finds the next hop by the
@@ -100,6 +124,19 @@ type Domain struct {
 	// DefaultFrom is the address that senders are encapsulated in; null if
 	// none.
 	DefaultFrom Address
+	// DefaultFromFilter lists the addresses and domains that may stay in From
+	// where the server has no say; empty = all our domains, "*" = any.
+	DefaultFromFilter []string
+	// EmailFrom is Odoo's email_from: it takes the place of a missing
+	// DefaultFrom and bounce address.
+	EmailFrom Address
+	// Subaddress is set when the catchall and bounce addresses may carry
+	// "+TOKEN".
+	Subaddress bool
+	// Limits bound what is sent for the domain.
+	Limits []Limit
+	// Signs is set when mail of the domain is signed (DKIM).
+	Signs bool
 }
 
 // Domains are our domains, sorted by name.

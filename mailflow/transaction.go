@@ -37,6 +37,13 @@ type Transaction struct {
 	Now time.Time
 	// View reads the state.
 	View View
+	// Servers tells how the outgoing servers do; nil if nothing is known.
+	Servers ServerView
+	// Again is set when a delivery is decided about once more: what the first
+	// decision added to the message is there already.
+	Again bool
+	// Sending is how the message leaves.
+	Sending Sending
 	// Trace takes the reasons.
 	Trace Trace
 
@@ -154,6 +161,22 @@ func (tx *Transaction) open(rcpt Address) (*decided, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s: %w", rcpt, ErrNotPending)
+}
+
+// AddRecipient adds a pending recipient that the envelope does not have, for a
+// copy, within the scope of the handler. It does nothing for an address that
+// the transaction has already, nor when a delivery is decided about once more,
+// and reports whether it was added.
+func (tx *Transaction) AddRecipient(r Recipient) bool {
+	has := func(d decided) bool { return d.Address.Is(r.Address) }
+	if tx.Again || slices.ContainsFunc(tx.recipients, has) {
+		return false
+	}
+	tx.recipients = append(tx.recipients, decided{Recipient: r})
+	if tx.scope != nil {
+		tx.scope = append(slices.Clone(tx.scope), len(tx.recipients)-1)
+	}
+	return true
 }
 
 // Verdict is what became of one recipient.

@@ -45,6 +45,23 @@ type DomainTransport interface {
 	PerDomain() bool
 }
 
+// AccountTransport is a [Transport] that logs in. Account returns the name it
+// does so with, its placeholders resolved; empty without a login. It is asked
+// once, when the configuration is loaded, for `envelope login`.
+type AccountTransport interface {
+	Transport
+
+	Account() (string, error)
+}
+
+// Signer signs messages (DKIM, RFC 6376). It is safe for concurrent use.
+type Signer interface {
+	// Sign reads a whole message as it is to be sent, with CRLF line ends, and
+	// returns the fields to put before it, each with its final CRLF. An error
+	// says that the key cannot be used: the message must not leave unsigned.
+	Sign(ctx context.Context, message io.Reader) (fields []byte, err error)
+}
+
 // ErrUnreachable is wrapped by an error that says that the next hop could not
 // be reached or greeted: no connection, no TLS, no login.
 var ErrUnreachable = errors.New("server cannot be reached")
@@ -91,6 +108,9 @@ type Result struct {
 	State State
 	// Reply is the next hop's answer.
 	Reply *Reply
+	// MessageID is the Message-Id, with angle brackets, that the next hop gave
+	// the message in place of its own; empty if it keeps that.
+	MessageID string
 	// Relayed is set on a sent recipient whose next hop does not report
 	// further, so that a wanted report of success is ours to make (RFC 3461
 	// section 5.2.2).
