@@ -62,7 +62,7 @@ func (b *bench) dial() *session {
 		b.t.Fatal(err)
 	}
 	b.t.Cleanup(func() { _ = c.Close() })
-	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	return &session{Conn: c, t: b.t, r: bufio.NewReader(c)}
 }
 

@@ -259,10 +259,14 @@ func (b *bench) states() []string {
 	return out
 }
 
+// patience bounds what a test waits for in real time: nothing waits for it in
+// vain but a failing test, and loaded machines are slow.
+const patience = 40 * time.Second
+
 // await waits until ok, in real time.
 func await(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited in vain: %s", what)

@@ -15,7 +15,7 @@ import (
 )
 
 // peerTimeout bounds a dialogue that does not go on.
-const peerTimeout = 20 * time.Second
+const peerTimeout = 40 * time.Second
 
 // player is a peer that follows a script.
 type player struct {

@@ -63,7 +63,7 @@ func TestLinger(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := io.WriteString(conn, "EHLO c\r\nNOOP\nNOOP\r\n"+strings.Repeat("NOOP\r\n", 20_000)); err != nil {
