@@ -43,7 +43,7 @@ func (h *ChooseServer) UseServices(s *mailflow.Services) error {
 		}
 		h.servers[server.Name] = server
 		h.order = append(h.order, relay.Candidate{
-			Name: server.Name, Priority: server.Priority, Filter: filter, Default: server.Default,
+			Name: server.Name, Priority: server.Priority, Filter: filter, Default: server.Default, Purpose: server.Purpose,
 		})
 	}
 	return nil
@@ -58,7 +58,7 @@ func (h *ChooseServer) Handle(_ context.Context, tx *mailflow.Transaction, _ mai
 	if len(pending) == 0 {
 		return nil
 	}
-	choice := relay.Choose(h.order, authorOf(tx))
+	choice := relay.Choose(h.order, relay.Mail{Author: authorOf(tx), Purpose: tx.Purpose})
 	for _, l := range choice.Losers {
 		tx.Trace.Note(string(l.Reason), l.Server+": "+l.Reason.String())
 	}

@@ -18,75 +18,24 @@ type Candidate struct {
 	Filter Filter
 	// Default marks the server that is used only when there is no other.
 	Default bool
+	// Purpose is the purpose that it is dedicated to; empty if none.
+	Purpose string
 }
 
-// Step is the step of the order that found the server.
-type Step string
-
-// The steps, in their order.
-const (
-	StepAddress Step = "filter_address"
-	StepDomain  Step = "filter_domain"
-	StepOpen    Step = "no_filter"
-	StepLast    Step = "first_by_priority"
-	StepDefault Step = "default_server"
-	StepNone    Step = "no_server"
-)
-
-// String says in words why the step takes a server.
-func (s Step) String() string {
-	switch s {
-	case StepAddress:
-		return "its from_filter names the author's address"
-	case StepDomain:
-		return "its from_filter names the author's domain"
-	case StepOpen:
-		return "it has no from_filter"
-	case StepLast:
-		return "no from_filter allows the author; it is the first by priority"
-	case StepDefault:
-		return "it is the default and there is no other server"
-	case StepNone:
-		return "no outgoing server is configured"
-	}
-	return string(s)
-}
-
-// Reason is why a server was not taken.
-type Reason string
-
-// The reasons.
-const (
-	// ReasonFilter: its filter does not allow the author.
-	ReasonFilter Reason = "filter_refuses"
-	// ReasonStep: it fits, but a server of an earlier step does too.
-	ReasonStep Reason = "later_step"
-	// ReasonPriority: it fits as well, but another has the lower priority
-	// number, or the same one and the earlier name.
-	ReasonPriority Reason = "later_priority"
-	// ReasonDefault: it says default, and there is another server.
-	ReasonDefault Reason = "only_default"
-)
-
-// String says the reason in words.
-func (r Reason) String() string {
-	switch r {
-	case ReasonFilter:
-		return "its from_filter does not allow the author"
-	case ReasonStep:
-		return "another server fits the author more closely"
-	case ReasonPriority:
-		return "another server that fits alike comes first by priority"
-	case ReasonDefault:
-		return "it is the default and there are other servers"
-	}
-	return string(r)
-}
-
-// Loser is a server that was not taken.
-type Loser struct {
-	Server string
-	Reason Reason
+// Mail is what a server is chosen for.
+type Mail struct {
+	// Behavior is whose order is followed.
+	Behavior mailflow.Behavior
+	// Author is the address in From; null is in nobody's filter.
+	Author mailflow.Address
+	// DefaultFrom is the address that senders are encapsulated in; null if
+	// there is none.
+	DefaultFrom mailflow.Address
+	// Purpose is the purpose of the mail; empty means transactional.
+	Purpose string
+	// Down says why a server is not waited for if another may carry the mail,
+	// empty while it works. Nil means that all work.
+	Down func(server string) string
 }
 
 // Choice is the outcome of [Choose].
@@ -98,77 +47,222 @@ type Choice struct {
 	Step Step
 	// Losers are the other servers, in the order in which they were given.
 	Losers []Loser
+	// Waits says why the server is down, where no other one may carry the
+	// mail; empty if the server works.
+	Waits string
 }
 
-// The ranks of a candidate: the lower one wins whatever the priorities are.
-const (
-	rankAddress = iota
-	rankDomain
-	rankOpen
-	rankLast
-	rankDefault
-)
-
-// steps are the steps by rank.
-var steps = [...]Step{StepAddress, StepDomain, StepOpen, StepLast, StepDefault}
-
-// Choose returns the server by which mail of the author leaves. A null author
-// is in nobody's filter.
-func Choose(servers []Candidate, author mailflow.Address) Choice {
+// Choose returns the server by which the mail leaves.
+func Choose(servers []Candidate, mail Mail) Choice {
 	if len(servers) == 0 {
 		return Choice{Step: StepNone}
 	}
-	key := author.Key()
-	best, bestRank := 0, rankOf(&servers[0], key, author.Domain)
-	ranks := make([]int, len(servers))
-	for i := range servers {
-		rank := rankOf(&servers[i], key, author.Domain)
-		ranks[i] = rank
-		if order(rank, bestRank, &servers[i], &servers[best]) < 0 {
-			best, bestRank = i, rank
+	c := newContest(servers, mail)
+	best := c.best(func(int) bool { return true })
+	taken, waits := best, c.down(best)
+	if waits != "" {
+		if other := c.best(func(i int) bool { return c.stepsIn(i, best) }); other >= 0 {
+			taken, waits = other, ""
 		}
 	}
-	choice := Choice{Server: servers[best].Name, Step: steps[bestRank]}
-	if len(servers) > 1 {
-		choice.Losers = make([]Loser, 0, len(servers)-1)
+	return Choice{
+		Server: servers[taken].Name, Step: c.step(taken), Waits: waits, Losers: c.losers(taken, best),
 	}
-	for i := range servers {
-		if i != best {
-			choice.Losers = append(choice.Losers, Loser{servers[i].Name, reasonOf(ranks[i], bestRank)})
-		}
-	}
-	return choice
 }
 
-// rankOf returns the rank of c for an author with that key and domain.
-func rankOf(c *Candidate, key, domain string) int {
+// contest is one choice while it is made.
+type contest struct {
+	servers []Candidate
+	mail    Mail
+	kinds   []kind
+	tier    tier   // that of the servers which take part
+	tiers   []tier // of all servers
+	order   *[kinds]int
+}
+
+func newContest(servers []Candidate, mail Mail) *contest {
+	c := &contest{
+		servers: servers, mail: mail, order: &documentedOrder, tier: tierOther,
+		kinds: make([]kind, len(servers)), tiers: make([]tier, len(servers)),
+	}
+	if mail.Behavior == mailflow.BehaviorOdoo {
+		c.order = &odooOrder
+	}
+	author, standIn := keyed{mail.Author.Key(), mail.Author.Domain}, keyed{mail.DefaultFrom.Key(), mail.DefaultFrom.Domain}
+	purpose := cmp.Or(mail.Purpose, mailflow.PurposeTransactional)
+	for i := range servers {
+		c.kinds[i] = kindOf(&servers[i], author, standIn)
+		c.tiers[i] = tierOf(servers[i].Purpose, purpose)
+		c.tier = min(c.tier, c.tiers[i])
+	}
+	return c
+}
+
+// best returns the first of the servers that take part and that may be taken,
+// or -1.
+func (c *contest) best(may func(i int) bool) int {
+	best := -1
+	for i := range c.servers {
+		if c.tiers[i] == c.tier && (best < 0 || c.compare(i, best) < 0) && may(i) {
+			best = i
+		}
+	}
+	return best
+}
+
+// compare compares two candidates by step, priority and name.
+func (c *contest) compare(a, b int) int {
+	x, y := &c.servers[a], &c.servers[b]
+	return cmp.Or(cmp.Compare(c.order[c.kinds[a]], c.order[c.kinds[b]]), cmp.Compare(x.Priority, y.Priority), cmp.Compare(x.Name, y.Name))
+}
+
+// down says why server i is not waited for.
+func (c *contest) down(i int) string {
+	if c.mail.Down == nil {
+		return ""
+	}
+	return c.mail.Down(c.servers[i].Name)
+}
+
+// stepsIn reports whether server i may take the place of the first one, which
+// is down: its filter must not refuse the sender that the mail leaves with.
+func (c *contest) stepsIn(i, first int) bool {
+	if i == first || c.servers[i].Default {
+		return false
+	}
+	f := &c.servers[i].Filter
+	carries := f.IsEmpty() || f.Match(c.mail.Author) || !c.keepsFrom() && f.Match(c.mail.DefaultFrom)
+	return carries && c.down(i) == ""
+}
+
+// dedicated reports whether the purpose demands the servers that take part.
+func (c *contest) dedicated() bool {
+	return c.tier == tierDedicated && cmp.Or(c.mail.Purpose, mailflow.PurposeTransactional) != mailflow.PurposeTransactional
+}
+
+// keepsFrom reports whether the mail leaves with its author whatever the
+// filter says.
+func (c *contest) keepsFrom() bool {
+	return c.dedicated() && c.mail.Behavior == mailflow.BehaviorOdoo
+}
+
+// step returns the step that finds server i.
+func (c *contest) step(i int) Step {
+	if c.dedicated() {
+		return StepPurpose
+	}
+	return steps[c.kinds[i]]
+}
+
+// losers returns the servers beside the taken one with their reasons; first
+// is the one that would be taken if none was down.
+func (c *contest) losers(taken, first int) []Loser {
+	if len(c.servers) == 1 {
+		return nil
+	}
+	losers := make([]Loser, 0, len(c.servers)-1)
+	for i := range c.servers {
+		if i == taken {
+			continue
+		}
+		l := Loser{Server: c.servers[i].Name, Reason: c.reason(i, taken)}
+		if taken != first && c.tiers[i] == c.tier && c.compare(i, taken) < 0 {
+			l.Reason, l.Down = ReasonDown, c.down(i)
+			if l.Down == "" {
+				l.Reason = ReasonFilter // it works, but may not step in
+			}
+		}
+		losers = append(losers, l)
+	}
+	return losers
+}
+
+// reason returns why server i lost to the taken one.
+func (c *contest) reason(i, taken int) Reason {
 	switch {
-	case c.Default:
-		return rankDefault
-	case c.Filter.IsEmpty():
-		return rankOpen
-	case c.Filter.addresses[key]:
-		return rankAddress
-	case c.Filter.MatchDomain(domain):
-		return rankDomain
-	}
-	return rankLast
-}
-
-// order compares two candidates by rank, priority and name.
-func order(rankA, rankB int, a, b *Candidate) int {
-	return cmp.Or(cmp.Compare(rankA, rankB), cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
-}
-
-// reasonOf returns why a candidate of rank lost to one of rank won.
-func reasonOf(rank, won int) Reason {
-	switch rank {
-	case won:
+	case c.tiers[i] != c.tier:
+		return ReasonPurpose
+	case c.kinds[i] == c.kinds[taken]:
 		return ReasonPriority
-	case rankDefault:
+	case c.kinds[i] == kindDefault:
 		return ReasonDefault
-	case rankLast:
+	case c.kinds[i] == kindLast:
 		return ReasonFilter
 	}
 	return ReasonStep
+}
+
+// kind is how a server fits the mail.
+type kind int
+
+const (
+	kindAddress kind = iota
+	kindDomain
+	kindOpen
+	kindFromAddress
+	kindFromDomain
+	kindLast
+	kindDefault
+	kinds // their number
+)
+
+// The places of the kinds in the two orders: the lower one wins whatever the
+// priorities are.
+var (
+	documentedOrder = [kinds]int{
+		kindAddress: 0, kindDomain: 1, kindOpen: 2, kindFromAddress: 3, kindFromDomain: 4, kindLast: 5, kindDefault: 6,
+	}
+	odooOrder = [kinds]int{
+		kindAddress: 0, kindDomain: 1, kindFromAddress: 2, kindFromDomain: 3, kindOpen: 4, kindLast: 5, kindDefault: 6,
+	}
+)
+
+// keyed is an address in the form that filters are asked with.
+type keyed struct{ key, domain string }
+
+// kindOf returns how c fits mail of the author, with an address to stand in
+// for it.
+func kindOf(c *Candidate, author, standIn keyed) kind {
+	switch f := &c.Filter; {
+	case c.Default:
+		return kindDefault
+	case f.IsEmpty():
+		return kindOpen
+	case f.addresses[author.key]:
+		return kindAddress
+	case f.MatchDomain(author.domain):
+		return kindDomain
+	case f.addresses[standIn.key]:
+		return kindFromAddress
+	case f.MatchDomain(standIn.domain):
+		return kindFromDomain
+	}
+	return kindLast
+}
+
+// tier says how near a server's purpose is to that of the mail. Only servers
+// of the nearest tier take part.
+type tier int
+
+const (
+	// tierDedicated: the server is for mail of this purpose. Every server is
+	// for transactional mail that is not dedicated to another purpose.
+	tierDedicated tier = iota
+	// tierOpen: the server is dedicated to nothing.
+	tierOpen
+	// tierOther: the server is dedicated to another purpose. It is used only
+	// when there is no other, since mail that is accepted has to leave.
+	tierOther
+)
+
+// tierOf returns the tier of a server that is dedicated to a purpose, for mail
+// of that purpose.
+func tierOf(dedicated, purpose string) tier {
+	switch {
+	case dedicated == purpose, dedicated == "" && purpose == mailflow.PurposeTransactional:
+		return tierDedicated
+	case dedicated == "":
+		return tierOpen
+	}
+	return tierOther
 }
