@@ -45,6 +45,7 @@ type fields struct {
 	Size   int64
 	Mode   mode
 	Flag   bool
+	Sure   *bool
 	Args   []string
 	Others []string
 	Guest  json.RawMessage
@@ -76,6 +77,7 @@ func (f *fields) block() Block {
 			"size":  Size(&f.Size),
 			"mode":  Enum(&f.Mode, "slow", "fast"),
 			"flag":  Flag(&f.Flag),
+			"sure":  YesNo(&f.Sure),
 			"guest": Guest(&f.Guest, "caddyblock.guests", "guest", "guest"),
 			"bare":  {},
 			"inner": Sub(Options{"depth": Int(&f.Inner.Depth, 0, 5), "bare": Flag(&f.Inner.Bare)}),
@@ -106,6 +108,8 @@ func TestRead(t *testing.T) {
 		{"scalars", "test {\n name x\n every 1d\n count 100\n size 35MiB\n mode fast\n bare\n}", fields{
 			Name: "x", Every: caddy.Duration(24 * time.Hour), Count: 100, Size: 35 << 20, Mode: "fast",
 		}},
+		{"yes", "test {\n sure yes\n}", fields{Sure: new(true)}},
+		{"no", "test {\n sure no\n}", fields{Sure: new(false)}},
 		{"words", "test {\n words a b\n}", fields{First: "a", Second: "b"}},
 		{"lists add up", "test {\n hosts a b\n hosts c\n path a b\n}", fields{Hosts: []string{"a", "b", "c"}, Path: []string{"a", "b"}}},
 		{"pairs add up", "test {\n set a 1\n set b \"2 3\"\n}", fields{Set: map[string]string{"a": "1", "b": "2 3"}}},
@@ -172,6 +176,7 @@ func TestReadRefuses(t *testing.T) {
 		{"large size", "test {\n size 15EiB\n}", `option size: "15EiB" is not between one byte and 8EiB, at Testfile:2`},
 		{"no value of an enum, near", "test {\n mode fats\n}", `option mode: "fats" is none of ["slow" "fast"]; did you mean "fast"?, at Testfile:2`},
 		{"no value of an enum, far", "test {\n mode x\n}", `option mode: "x" is none of ["slow" "fast"], at Testfile:2`},
+		{"neither yes nor no", "test {\n sure on\n}", `option sure: "on" is neither yes nor no, at Testfile:2`},
 		{"unknown guest", "test {\n guest polit\n}", `unrecognized guest "polit"; did you mean "polite"?, at Testfile:2`},
 		{"no guest", "test {\n guest\n}", `wrong argument count or unexpected line ending after 'guest', at Testfile:2`},
 		{"option of a guest", "test {\n guest polite {\n  levl 1\n }\n}", `unrecognized polite option "levl"; did you mean "level"?, at Testfile:3`},

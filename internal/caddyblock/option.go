@@ -147,6 +147,19 @@ func Enum[T ~string](field *T, values ...T) Option {
 	})
 }
 
+// YesNo reads "yes" or "no" into field, which stays nil, the default, as long
+// as the option does not stand.
+func YesNo(field **bool) Option {
+	return one(func(arg string) error {
+		if arg != "yes" && arg != "no" {
+			return fmt.Errorf("%q is neither yes nor no", arg)
+		}
+		yes := arg == "yes"
+		*field = &yes
+		return nil
+	})
+}
+
 // one reads exactly one argument.
 func one(set func(arg string) error) Option {
 	return Func(func(d *caddyfile.Dispenser) error {

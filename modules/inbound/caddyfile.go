@@ -3,8 +3,6 @@
 package inbound
 
 import (
-	"strings"
-
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
@@ -18,6 +16,8 @@ import (
 //		submit [NETWORK...]
 //		user NAME HASH {
 //			domain DOMAIN
+//			from_filter SENDER [SENDER...]
+//			purpose transactional|mass
 //		}
 //		domain DOMAIN
 //		tls [auto|starttls|implicit|off] {
@@ -66,31 +66,4 @@ func (s *SMTP) readSubmit(d *caddyfile.Dispenser) error {
 	}
 	s.Submit.Networks = append(s.Submit.Networks, d.RemainingArgs()...)
 	return nil
-}
-
-// readUser reads a user. Syntax:
-//
-//	user NAME HASH {
-//		domain DOMAIN
-//	}
-func (s *SMTP) readUser(d *caddyfile.Dispenser) error {
-	var name string
-	u := new(User)
-	if !d.Args(&name, &u.Hash) {
-		return d.ArgErr()
-	}
-	if _, ok := s.Users[name]; ok {
-		return d.Errf("user %q stands twice", name)
-	}
-	if strings.Contains(name, "/") {
-		return d.Errf("user %q: a name with a slash cannot be reached by the admin API", name)
-	}
-	if s.Users == nil {
-		s.Users = make(map[string]*User)
-	}
-	s.Users[name] = u
-	return caddyblock.Block{
-		Kind:    "user",
-		Options: caddyblock.Options{"domain": caddyblock.String(&u.Domain)},
-	}.ReadRest(d)
 }

@@ -115,9 +115,7 @@ func (s *session) peer(door *SMTP, env *mailflow.Envelope) (*mailflow.Peer, erro
 		if !ok {
 			return nil, errUserGone
 		}
-		if u.Domain != "" {
-			p.Domain = u.Domain
-		}
+		u.introduce(p)
 	}
 	p.Submits = door.submit && (s.user != "" || door.trusted(s))
 	if !p.Submits && !door.receive {

@@ -7,9 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -255,18 +253,13 @@ func (s *SMTP) UseServices(services *mailflow.Services) error {
 // checkDomains refuses a door that takes mail of which nothing says to which of
 // several domains it belongs.
 func (s *SMTP) checkDomains(ds mailflow.Domains) error {
-	if !s.submit || len(ds) < 2 || ds.Default() != nil || s.Domain != "" {
+	if !s.submit || len(ds) < 2 || s.Domain != "" {
 		return nil
 	}
-	if s.trusts || len(s.networks) > 0 {
+	if ds.Default() == nil && (s.trusts || len(s.networks) > 0) {
 		return errors.New("there are several domains: let one domain block say default, or the listener name its domain")
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Users)) {
-		if s.Users[name].Domain == "" {
-			return fmt.Errorf("there are several domains: let one domain block say default, or user %q name its domain", name)
-		}
-	}
-	return nil
+	return s.checkUserDomains()
 }
 
 // SetName tells the listener the name that the app knows it by, which is what

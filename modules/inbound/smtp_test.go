@@ -51,7 +51,10 @@ func load(t *testing.T, text string) (*SMTP, error) {
 	if err := module.Validate(); err != nil {
 		return nil, err
 	}
-	services := &mailflow.Services{Hostname: "mx.example", Domains: mailflow.Domains{{Name: "a.example", Default: true}, {Name: "b.example"}}}
+	services := &mailflow.Services{Hostname: "mx.example", Domains: mailflow.Domains{{Name: "a.example", Default: true}}}
+	if strings.Contains(text, "b.example") {
+		services.Domains = append(services.Domains, mailflow.Domain{Name: "b.example"})
+	}
 	return s, s.UseServices(services)
 }
 

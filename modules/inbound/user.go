@@ -3,6 +3,7 @@
 package inbound
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,11 @@ import (
 	"unicode"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
+	"github.com/mailcaddy/mailcaddy/internal/rule/relay"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -34,10 +38,27 @@ type User struct {
 	// login. Required.
 	Hash string `json:"hash,omitempty"`
 
-	// The domain of ours that the user's mail belongs to when nothing else
-	// says. Default: that of the door
+	// The domain of ours that the user sends for, and that its mail belongs to
+	// when nothing else says. Where there are several domains it is required,
+	// unless the door names one or from_filter is "*". Default: that of the
+	// door
 	Domain string `json:"domain,omitempty"`
+
+	// The senders that the user may use besides those of its domain:
+	// addresses, domains, and *.domain for sub-domains; "*" alone for
+	// everybody. Default: none of our other domains
+	FromFilter []string `json:"from_filter,omitempty"`
+
+	// What the user's mail is when the message does not say: "transactional"
+	// or "mass". Default: what the app's purpose says
+	Purpose string `json:"purpose,omitempty"`
 }
+
+// everybody is the filter entry that allows every sender.
+const everybody = "*"
+
+// purposes are what mail may be for.
+var purposes = []string{mailflow.PurposeTransactional, mailflow.PurposeMass}
 
 // String hides the hash.
 func (u *User) String() string { return "user of " + u.Domain }
@@ -61,6 +82,12 @@ func (u *User) provision(name string) error {
 			return err
 		}
 	}
+	if err := u.provisionFilter(); err != nil {
+		return fmt.Errorf("reading from_filter: %w", err)
+	}
+	if u.Purpose != "" && !slices.Contains(purposes, u.Purpose) {
+		return fmt.Errorf("purpose %q is none of %q", u.Purpose, purposes)
+	}
 	if u.Domain == "" {
 		return nil
 	}
@@ -70,6 +97,48 @@ func (u *User) provision(name string) error {
 	}
 	u.Domain = d
 	return nil
+}
+
+// provisionFilter replaces the placeholders of the filter and checks it.
+func (u *User) provisionFilter() error {
+	for i, entry := range u.FromFilter {
+		text, err := caddy.NewReplacer().ReplaceOrErr(entry, true, true)
+		if err != nil {
+			return err
+		}
+		u.FromFilter[i] = text
+	}
+	return checkSenders(u.FromFilter)
+}
+
+// checkSenders refuses a filter that cannot be read.
+func checkSenders(entries []string) error {
+	if slices.Contains(entries, everybody) {
+		if len(entries) > 1 {
+			return fmt.Errorf("%q allows every sender; leave the others out", everybody)
+		}
+		return nil
+	}
+	_, err := relay.ParseFilter(entries)
+	return err
+}
+
+// checkUserDomains refuses a user of whom nothing says for which of several
+// domains it sends; the door does not.
+func (s *SMTP) checkUserDomains() error {
+	for _, name := range slices.Sorted(maps.Keys(s.Users)) {
+		if u := s.Users[name]; u.Domain == "" && !slices.Contains(u.FromFilter, everybody) {
+			return fmt.Errorf("there are several domains: let user %q name its domain, or write `from_filter *` if it sends for all", name)
+		}
+	}
+	return nil
+}
+
+// introduce adds to p what is configured for the user.
+func (u *User) introduce(p *mailflow.Peer) {
+	p.Domain = cmp.Or(u.Domain, p.Domain)
+	p.FromFilter = u.FromFilter
+	p.Purpose = u.Purpose
 }
 
 // checkHash refuses what is no bcrypt hash, and one that is too dear.
@@ -128,4 +197,37 @@ func (s *SMTP) authenticate(ctx context.Context, name, password string) error {
 		return errBadLogin
 	}
 	return nil
+}
+
+// readUser reads a user. Syntax:
+//
+//	user NAME HASH {
+//		domain DOMAIN
+//		from_filter SENDER [SENDER...]
+//		purpose transactional|mass
+//	}
+func (s *SMTP) readUser(d *caddyfile.Dispenser) error {
+	var name string
+	u := new(User)
+	if !d.Args(&name, &u.Hash) {
+		return d.ArgErr()
+	}
+	if _, ok := s.Users[name]; ok {
+		return d.Errf("user %q stands twice", name)
+	}
+	if strings.Contains(name, "/") {
+		return d.Errf("user %q: a name with a slash cannot be reached by the admin API", name)
+	}
+	if s.Users == nil {
+		s.Users = make(map[string]*User)
+	}
+	s.Users[name] = u
+	return caddyblock.Block{
+		Kind: "user",
+		Options: caddyblock.Options{
+			"domain":      caddyblock.String(&u.Domain),
+			"from_filter": caddyblock.Strings(&u.FromFilter),
+			"purpose":     caddyblock.Enum(&u.Purpose, purposes...),
+		},
+	}.ReadRest(d)
 }
