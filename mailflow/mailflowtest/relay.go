@@ -25,6 +25,10 @@ type Relay struct {
 	Implicit bool
 	// Users makes it offer AUTH: passwords by name.
 	Users map[string]string
+	// Bearer makes it offer AUTH XOAUTH2 and OAUTHBEARER: it says whether an
+	// access token proves a user. One that does not is answered with the
+	// challenge of RFC 7628 section 3.2.2, and 535 behind it.
+	Bearer func(user, token string) bool
 	// Script is asked at each stage what to do; nil, or an answer of nil, does
 	// what a good server does. Several sessions ask at once.
 	Script func(RelayEvent) RelayAct

@@ -131,6 +131,9 @@ func (s *relaySession) offers() []string {
 	if s.relay.TLS != nil && !s.protected {
 		lines = append(lines, "STARTTLS")
 	}
+	if s.relay.Bearer != nil && !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "AUTH") }) {
+		lines = append(lines, "AUTH XOAUTH2 OAUTHBEARER")
+	}
 	if s.relay.Users != nil && !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "AUTH") }) {
 		lines = append(lines, "AUTH PLAIN LOGIN")
 	}
@@ -150,10 +153,15 @@ func (s *relaySession) hello(verb, line string) {
 	s.at(RelayHello, line, strings.Join(lines, "\r\n"))
 }
 
-// auth checks PLAIN and LOGIN.
+// auth checks PLAIN and LOGIN, and leaves access tokens to bearer.
 func (s *relaySession) auth(line, arg string) {
 	mechanism, response, _ := strings.Cut(arg, " ")
 	var user, password string
+	switch strings.ToUpper(mechanism) {
+	case "XOAUTH2", "OAUTHBEARER":
+		s.bearer(line, strings.ToUpper(mechanism), decodeBase64(response))
+		return
+	}
 	if strings.EqualFold(mechanism, "LOGIN") {
 		user, password = s.ask("VXNlcm5hbWU6"), s.ask("UGFzc3dvcmQ6")
 	} else {
@@ -167,6 +175,41 @@ func (s *relaySession) auth(line, arg string) {
 		good = "235 2.7.0 welcome"
 	}
 	if s.at(RelayAuth, line, good) {
+		s.user = user
+	}
+}
+
+// relayChallenge is what a [Relay] says of a token that it refuses.
+const relayChallenge = `{"status":"invalid_token","schemes":"bearer","scope":"mail"}`
+
+// bearer checks an access token. The script is asked where the token is good
+// or the failure has been answered as the mechanism wants it.
+func (s *relaySession) bearer(line, mechanism, response string) {
+	fields := strings.Split(response, "\x01")
+	user, token := "", ""
+	for _, f := range fields {
+		if rest, ok := strings.CutPrefix(f, "user="); ok {
+			user = rest
+		}
+		if rest, ok := strings.CutPrefix(f, "n,a="); ok && mechanism == "OAUTHBEARER" {
+			user = strings.NewReplacer("=2C", ",", "=3D", "=").Replace(strings.TrimSuffix(rest, ","))
+		}
+		if rest, ok := strings.CutPrefix(f, "auth=Bearer "); ok {
+			token = rest
+		}
+	}
+	good := "235 2.7.0 welcome"
+	if s.relay.Bearer == nil || !strings.HasSuffix(response, "\x01\x01") || !s.relay.Bearer(user, token) {
+		want := ""
+		if mechanism == "OAUTHBEARER" {
+			want = "\x01"
+		}
+		good = "535 5.7.8 authentication failed"
+		if s.ask(base64.StdEncoding.EncodeToString([]byte(relayChallenge))) != want {
+			good = "501 5.5.2 that is no end of a failed login"
+		}
+	}
+	if !s.ended && s.at(RelayAuth, line, good) {
 		s.user = user
 	}
 }

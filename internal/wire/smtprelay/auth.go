@@ -3,6 +3,7 @@
 package smtprelay
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"slices"
@@ -10,10 +11,13 @@ import (
 )
 
 // auth logs in (RFC 4954). The error is a [StageError] and never shows the
-// password.
-func (c *Conn) auth(l *Login) error {
+// password or the token.
+func (c *Conn) auth(ctx context.Context, l *Login) error {
 	if c.state == nil && !c.loopback {
 		return broken(StageAuth, ErrClearPassword)
+	}
+	if l.Token != nil {
+		return c.authToken(ctx, l)
 	}
 	if !slices.Contains(c.ext.Auth, l.Mechanism) {
 		return broken(StageAuth, fmt.Errorf("%w: %s, it offers %q", ErrMechanism, l.Mechanism, c.ext.Auth))

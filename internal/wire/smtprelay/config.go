@@ -77,6 +77,12 @@ type Login struct {
 	Mechanism string
 	User      string
 	Password  string
+	// Token takes the place of Mechanism and Password: the login is by
+	// XOAUTH2 or OAUTHBEARER (RFC 7628), whichever the server offers, with the
+	// access token that it returns. It is asked again at most once, with the
+	// token that the server has refused; if it returns that one again, the
+	// login has failed.
+	Token func(ctx context.Context, rejected string) (string, error)
 }
 
 // withDefaults returns a copy of cfg with the hooks and timeouts set.

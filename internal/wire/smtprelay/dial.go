@@ -180,7 +180,7 @@ func (c *Conn) start(ctx context.Context, run runner) error {
 	if c.cfg.Login == nil {
 		return nil
 	}
-	return run(StageAuth, func() (string, error) { return "as " + c.cfg.Login.User, c.auth(c.cfg.Login) })
+	return run(StageAuth, func() (string, error) { return "as " + c.cfg.Login.User, c.auth(ctx, c.cfg.Login) })
 }
 
 // hello says EHLO, or LHLO, and HELO to a server that knows no EHLO.

@@ -148,14 +148,14 @@ func TestLogin(t *testing.T) {
 		remote bool // the server seems to be elsewhere
 		want   string
 	}{
-		{"plain", &mailflowtest.Relay{Users: users}, Login{"PLAIN", "anna", "secret"}, false, ""},
-		{"login", &mailflowtest.Relay{Users: users}, Login{"LOGIN", "anna", "secret"}, false, ""},
-		{"wrong password", &mailflowtest.Relay{Users: users}, Login{"PLAIN", "anna", "secreT"}, false, "logging in: server answered 535 5.7.8 authentication failed"},
-		{"wrong user", &mailflowtest.Relay{Users: users}, Login{"LOGIN", "bert", "secret"}, false, "logging in: server answered 535 5.7.8 authentication failed"},
-		{"not offered", &mailflowtest.Relay{}, Login{"PLAIN", "anna", "secret"}, false, `logging in: server does not offer AUTH by this mechanism: PLAIN, it offers []`},
-		{"other offered", &mailflowtest.Relay{Users: users, Offers: []string{"AUTH=LOGIN"}}, Login{"PLAIN", "anna", "secret"}, false, `logging in: server does not offer AUTH by this mechanism: PLAIN, it offers ["LOGIN"]`},
-		{"in clear", &mailflowtest.Relay{Users: users}, Login{"PLAIN", "anna", "secret"}, true, "logging in: refusing to send a password in clear"},
-		{"endless", &mailflowtest.Relay{Users: users, Script: mailflowtest.RelayAt(mailflowtest.RelayAuth, mailflowtest.RelaySay("334 "))}, Login{"PLAIN", "anna", "secret"}, false, "logging in: server answered 334"},
+		{"plain", &mailflowtest.Relay{Users: users}, Login{Mechanism: "PLAIN", User: "anna", Password: "secret"}, false, ""},
+		{"login", &mailflowtest.Relay{Users: users}, Login{Mechanism: "LOGIN", User: "anna", Password: "secret"}, false, ""},
+		{"wrong password", &mailflowtest.Relay{Users: users}, Login{Mechanism: "PLAIN", User: "anna", Password: "secreT"}, false, "logging in: server answered 535 5.7.8 authentication failed"},
+		{"wrong user", &mailflowtest.Relay{Users: users}, Login{Mechanism: "LOGIN", User: "bert", Password: "secret"}, false, "logging in: server answered 535 5.7.8 authentication failed"},
+		{"not offered", &mailflowtest.Relay{}, Login{Mechanism: "PLAIN", User: "anna", Password: "secret"}, false, `logging in: server does not offer AUTH by this mechanism: PLAIN, it offers []`},
+		{"other offered", &mailflowtest.Relay{Users: users, Offers: []string{"AUTH=LOGIN"}}, Login{Mechanism: "PLAIN", User: "anna", Password: "secret"}, false, `logging in: server does not offer AUTH by this mechanism: PLAIN, it offers ["LOGIN"]`},
+		{"in clear", &mailflowtest.Relay{Users: users}, Login{Mechanism: "PLAIN", User: "anna", Password: "secret"}, true, "logging in: refusing to send a password in clear"},
+		{"endless", &mailflowtest.Relay{Users: users, Script: mailflowtest.RelayAt(mailflowtest.RelayAuth, mailflowtest.RelaySay("334 "))}, Login{Mechanism: "PLAIN", User: "anna", Password: "secret"}, false, "logging in: server answered 334"},
 	}
 	for i := range tests {
 		tt := &tests[i]
