@@ -32,6 +32,10 @@ type App struct {
 	// process ends. A reload never cuts them off. Default: 1m.
 	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
 
+	// Whose answer is given where the documentation of Odoo's mail gateway and
+	// its code differ: "documented" or "odoo". Default: documented.
+	Behavior mailflow.Behavior `json:"behavior,omitempty"`
+
 	// Where messages, queue and state are kept. It cannot be changed by a
 	// reload while the present store holds undelivered mail.
 	// Default: sqlite in Caddy's data directory.
@@ -52,6 +56,11 @@ type App struct {
 	// Default: none.
 	MatchersRaw map[string]caddy.ModuleMap `json:"matchers,omitempty" caddy:"namespace=mail.matchers"`
 
+	// Which mail has which purpose when neither the application nor the user
+	// says so; the first that holds counts. Default: all mail is
+	// transactional.
+	Purpose []Purpose `json:"purpose,omitempty"`
+
 	// What decides about mail. Default: the default routes.
 	Routes Routes `json:"routes,omitzero"`
 
@@ -66,6 +75,7 @@ type App struct {
 
 	ctx        caddy.Context
 	logger     *zap.Logger
+	listeners  map[string]any // loaded, by name
 	services   *mailflow.Services
 	config     *engine.Config
 	observers  []func(engine.Event)
@@ -93,7 +103,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Observe:   a.observe,
 	}
 	for _, step := range []func() error{
-		a.provisionHostname, a.provisionStore, a.provisionServices, a.provisionRoutes, a.provisionDoors,
+		a.provisionHostname, a.provisionStore, a.loadListeners, a.provisionServices, a.provisionRoutes, a.provisionDoors,
 	} {
 		if err := step(); err != nil {
 			return err

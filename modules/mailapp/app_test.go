@@ -120,8 +120,8 @@ func TestConfiguration(t *testing.T) {
 	if cfg.Hostname != "mx.example.com" || cfg.Grace != 5*time.Second || cfg.Store.Identity() != "fake /there" {
 		t.Errorf("hostname %q, grace %v, store %s", cfg.Hostname, cfg.Grace, cfg.Store.Identity())
 	}
-	if got := fmt.Sprint(cfg.Domains); got != "[{a.example true [catchall@a.example] [bounce@a.example] notifications@a.example} "+
-		"{b.example false [replies@b.example old@a.example] [b@b.example] mx.example.com@c.example}]" {
+	if got := fmt.Sprint(cfg.Domains); got != "[{a.example true [catchall@a.example] [bounce@a.example] notifications@a.example []  false [] false} "+
+		"{b.example false [replies@b.example old@a.example] [b@b.example] mx.example.com@c.example []  false [] false}]" {
 		t.Errorf("domains %s", got)
 	}
 	var order []string

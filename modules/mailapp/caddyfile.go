@@ -27,6 +27,7 @@ func init() {
 //	mail {
 //		hostname     <name>
 //		grace_period <duration>
+//		behavior     documented|odoo
 //		store        <store> [<arguments...>] {
 //			...
 //		}
@@ -45,6 +46,7 @@ func init() {
 //			...
 //		}
 //		@<name> <matcher> [<arguments...>]
+//		purpose transactional|mass @<name>...
 //
 //		dns {
 //			...
@@ -72,10 +74,12 @@ func parseMail(d *caddyfile.Dispenser, existing any) (any, error) {
 	options := caddyblock.Options{
 		"hostname":     caddyblock.String(&p.app.Hostname),
 		"grace_period": caddyblock.Duration(&p.app.GracePeriod),
+		"behavior":     caddyblock.Enum(&p.app.Behavior, behaviors...),
 		"store":        caddyblock.Guest(&p.app.StoreRaw, "mail.stores", "module", "store"),
 		"domain":       caddyblock.Func(p.app.readDomain).Many(),
 		"outgoing":     caddyblock.Func(p.app.readOutgoing).Many(),
 		"smtp":         caddyblock.Func(p.app.readListener).Many(),
+		"purpose":      caddyblock.Func(p.readPurpose).Many(),
 		"dns":          caddyblock.Sub(p.app.DNS.options()),
 		"queue":        caddyblock.Func(p.app.Queue.block(p.queueSeen).ReadRest).Many(),
 		"retention":    caddyblock.Func(p.app.Retention.block(p.retentionSeen).ReadRest).Many(),

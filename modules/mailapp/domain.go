@@ -3,6 +3,7 @@
 package mailapp
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -29,9 +30,58 @@ type Domain struct {
 	Bounce []string `json:"bounce,omitempty"`
 
 	// The address that senders are put in who may not send as themselves: a
-	// local part or a full address. Default: notifications.
+	// local part or a full address; "off" for none. Default: notifications.
 	DefaultFrom string `json:"default_from,omitempty"`
+
+	// The senders that may stay as they are where the server has no say:
+	// addresses, domains, and *.domain for sub-domains; "*" alone for
+	// everybody. Default: all our domains.
+	DefaultFromFilter []string `json:"default_from_filter,omitempty"`
+
+	// A full address in place of default_from, and of the bounce address,
+	// where the domain has none: Odoo's option of that name. Default: none.
+	EmailFrom string `json:"email_from,omitempty"`
+
+	// Whether the catchall and bounce addresses may carry "+TOKEN", which
+	// tells what a reply or a bounce is about: "on", "off", or "auto", which
+	// is on when a door of this gateway receives mail. Default: auto.
+	Subaddress Subaddress `json:"subaddress,omitempty"`
+
+	// How many recipients are handed over for the domain in a period, such as
+	// "200/day" or "14/s". What exceeds it waits. Default: no limit.
+	Limit []string `json:"limit,omitempty"`
+
+	// The keys that the domain's mail is signed with (DKIM, RFC 6376); with
+	// several each makes a signature. Default: none, mail leaves unsigned.
+	DKIM []DKIMKey `json:"dkim,omitempty"`
 }
+
+// DKIMKey is a key to sign with.
+type DKIMKey struct {
+	// The name of the key in DNS: its record stands at
+	// SELECTOR._domainkey.DOMAIN. Required.
+	Selector string `json:"selector"`
+
+	// The private key: the path of its PEM file, or a placeholder such as
+	// {file./run/secrets/dkim.pem} that brings its text. Required.
+	Key string `json:"key"`
+}
+
+// String hides the key.
+func (k DKIMKey) String() string { return "key " + k.Selector }
+
+// Subaddress says whether addresses of a domain may carry a token.
+type Subaddress string
+
+// The values.
+const (
+	SubaddressAuto Subaddress = "auto"
+	SubaddressOn   Subaddress = "on"
+	SubaddressOff  Subaddress = "off"
+)
+
+// subaddresses are all of them.
+var subaddresses = []Subaddress{SubaddressAuto, SubaddressOn, SubaddressOff}
 
 // The documentation's names of a domain's addresses.
 const (
@@ -40,11 +90,12 @@ const (
 	defaultFrom     = "notifications"
 )
 
+// off is the value of an option that takes a default away.
+const off = "off"
+
 // resolve returns d, which is configured under that name, for decisions.
-func (d *Domain) resolve(name string) (resolved mailflow.Domain, err error) {
-	if d == nil {
-		d = new(Domain) // `null` in JSON
-	}
+// Whether mail comes in by one of our doors decides about subaddress auto.
+func (d *Domain) resolve(name string, receives bool) (resolved mailflow.Domain, err error) {
 	resolved.Default = d.Default
 	if resolved.Name, err = normalizeName(name); err != nil {
 		return mailflow.Domain{}, err
@@ -55,14 +106,63 @@ func (d *Domain) resolve(name string) (resolved mailflow.Domain, err error) {
 	if resolved.Bounce, err = mailboxes(d.Bounce, defaultBounce, resolved.Name); err != nil {
 		return mailflow.Domain{}, fmt.Errorf("bounce: %w", err)
 	}
-	from := d.DefaultFrom
-	if from == "" {
-		from = defaultFrom
+	if err := d.resolveSenders(&resolved); err != nil {
+		return mailflow.Domain{}, err
 	}
-	if resolved.DefaultFrom, err = mailbox(from, resolved.Name); err != nil {
-		return mailflow.Domain{}, fmt.Errorf("default_from: %w", err)
+	if err := oneOf("subaddress", d.Subaddress, subaddresses...); err != nil {
+		return mailflow.Domain{}, err
 	}
-	return resolved, nil
+	resolved.Subaddress = d.Subaddress == SubaddressOn || d.Subaddress != SubaddressOff && receives
+	if resolved.Limits, err = parseLimits(d.Limit); err != nil {
+		return mailflow.Domain{}, err
+	}
+	resolved.Signs = len(d.DKIM) > 0
+	return resolved, checkKeys(d.DKIM)
+}
+
+// resolveSenders sets what decides in whose name the domain's mail leaves.
+func (d *Domain) resolveSenders(resolved *mailflow.Domain) (err error) {
+	if from := cmp.Or(d.DefaultFrom, defaultFrom); from != off {
+		if resolved.DefaultFrom, err = mailbox(from, resolved.Name); err != nil {
+			return fmt.Errorf("default_from: %w", err)
+		}
+	}
+	if resolved.DefaultFromFilter, err = resolveFilter(d.DefaultFromFilter, anySender); err != nil {
+		return fmt.Errorf("default_from_filter: %w", err)
+	}
+	if d.EmailFrom == "" {
+		return nil
+	}
+	if resolved.EmailFrom, err = fullAddress(d.EmailFrom); err != nil {
+		return fmt.Errorf("email_from: %w", err)
+	}
+	return nil
+}
+
+// checkKeys refuses keys that cannot be told apart in DNS.
+func checkKeys(keys []DKIMKey) error {
+	for i, k := range keys {
+		if err := checkSelector(k.Selector); err != nil {
+			return fmt.Errorf("dkim: %w", err)
+		}
+		if k.Key == "" {
+			return fmt.Errorf("dkim: selector %s has no key; write `dkim %[1]s PATH`", k.Selector)
+		}
+		same := func(other DKIMKey) bool { return strings.EqualFold(other.Selector, k.Selector) }
+		if slices.ContainsFunc(keys[:i], same) {
+			return fmt.Errorf("dkim: selector %s has a key already", k.Selector)
+		}
+	}
+	return nil
+}
+
+// checkSelector refuses what cannot stand in front of a domain (RFC 6376
+// section 3.1).
+func checkSelector(selector string) error {
+	if _, err := mailflow.NormalizeDomain(selector); err != nil || strings.HasPrefix(selector, "[") {
+		return fmt.Errorf("%q is no selector; it is a name in DNS, such as s1", selector)
+	}
+	return nil
 }
 
 // mailboxes reads names, or the default one, as addresses in domain.
@@ -98,6 +198,18 @@ func mailbox(name, domain string) (mailflow.Address, error) {
 	return a, nil
 }
 
+// fullAddress reads a full address, with placeholders.
+func fullAddress(text string) (mailflow.Address, error) {
+	text, err := expand(text)
+	if err != nil {
+		return mailflow.Address{}, err
+	}
+	if !strings.Contains(text, "@") {
+		return mailflow.Address{}, fmt.Errorf("%q is no full address such as info@example.com", text)
+	}
+	return mailbox(text, "")
+}
+
 // normalizeName returns the name of a domain as a map key.
 func normalizeName(name string) (string, error) {
 	if err := checkPlain(name); err != nil {
@@ -114,11 +226,15 @@ func normalizeName(name string) (string, error) {
 func (a *App) resolveDomains() (mailflow.Domains, error) {
 	domains := make(mailflow.Domains, 0, len(a.Domains))
 	for _, name := range slices.Sorted(maps.Keys(a.Domains)) {
-		d, err := a.Domains[name].resolve(name)
+		d := a.Domains[name]
+		if d == nil {
+			d = new(Domain) // `null` in JSON
+		}
+		resolved, err := d.resolve(name, a.receives())
 		if err != nil {
 			return nil, fmt.Errorf("domain %s: %w", name, err)
 		}
-		domains = append(domains, d)
+		domains = append(domains, resolved)
 	}
 	slices.SortFunc(domains, func(a, b mailflow.Domain) int { return strings.Compare(a.Name, b.Name) })
 	def := ""
@@ -141,7 +257,12 @@ func (a *App) resolveDomains() (mailflow.Domains, error) {
 //		default
 //		catchall     <name> [<former names...>]
 //		bounce       <name> [<former names...>]
-//		default_from <name>|<address>
+//		default_from <name>|<address>|off
+//		default_from_filter <addresses and domains...>|*
+//		email_from   <address>
+//		subaddress   auto|on|off
+//		limit        <number>/day|h|min|s...
+//		dkim         <selector> <key>
 //	}
 func (a *App) readDomain(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
@@ -157,10 +278,15 @@ func (a *App) readDomain(d *caddyfile.Dispenser) error {
 	domain := new(Domain)
 	put(&a.Domains, name, domain)
 	return caddyblock.Block{Kind: "domain", Options: caddyblock.Options{
-		"default":      caddyblock.Flag(&domain.Default),
-		"catchall":     mailboxNames(&domain.Catchall, name),
-		"bounce":       mailboxNames(&domain.Bounce, name),
-		"default_from": mailboxName(&domain.DefaultFrom, name),
+		"default":             caddyblock.Flag(&domain.Default),
+		"catchall":            mailboxNames(&domain.Catchall, name),
+		"bounce":              mailboxNames(&domain.Bounce, name),
+		"default_from":        checked(&domain.DefaultFrom, isMailbox(name)),
+		"default_from_filter": readFilter(&domain.DefaultFromFilter, anySender),
+		"email_from":          checked(&domain.EmailFrom, isFullAddress),
+		"subaddress":          caddyblock.Enum(&domain.Subaddress, subaddresses...),
+		"limit":               readLimits(&domain.Limit),
+		"dkim":                caddyblock.Func(domain.readKey).Many(),
 	}}.ReadRest(d)
 }
 
@@ -178,10 +304,10 @@ func mailboxNames(field *[]string, domain string) caddyblock.Option {
 	})
 }
 
-// mailboxName reads the name of one mailbox in domain.
-func mailboxName(field *string, domain string) caddyblock.Option {
+// checked reads one argument that passes check.
+func checked(field *string, check func(arg string) error) caddyblock.Option {
 	return caddyblock.Func(func(d *caddyfile.Dispenser) error {
-		if err := ahead(d, isMailbox(domain)); err != nil {
+		if err := ahead(d, check); err != nil {
 			return err
 		}
 		if !d.Args(field) {
@@ -191,10 +317,29 @@ func mailboxName(field *string, domain string) caddyblock.Option {
 	})
 }
 
+// readKey reads a key to sign with.
+func (dom *Domain) readKey(d *caddyfile.Dispenser) error {
+	var key DKIMKey
+	if !d.Args(&key.Selector, &key.Key) {
+		return d.ArgErr()
+	}
+	dom.DKIM = append(dom.DKIM, key)
+	if err := checkKeys(dom.DKIM); err != nil {
+		return d.Errf("option %w", err)
+	}
+	return nil
+}
+
 // isMailbox returns the check of an argument that names a mailbox in domain.
 func isMailbox(domain string) func(arg string) error {
 	return func(arg string) error {
 		_, err := mailbox(arg, domain)
 		return err
 	}
+}
+
+// isFullAddress refuses what is no full address.
+func isFullAddress(arg string) error {
+	_, err := fullAddress(arg)
+	return err
 }

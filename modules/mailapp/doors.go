@@ -24,8 +24,14 @@ type addresser interface {
 	Addresses() []string
 }
 
-// provisionDoors loads the listeners and finds their sockets.
-func (a *App) provisionDoors() error {
+// receiver is a listener that knows whether the world's mail comes in by it,
+// and not only that of this machine.
+type receiver interface {
+	Receives() bool
+}
+
+// loadListeners loads the listeners.
+func (a *App) loadListeners() error {
 	for name := range a.ListenersRaw {
 		if err := checkName(name); err != nil {
 			return fmt.Errorf("listener: %w", err)
@@ -35,10 +41,25 @@ func (a *App) provisionDoors() error {
 	if err != nil {
 		return fmt.Errorf("loading mail listeners: %w", err)
 	}
-	named := guests.(map[string]any)
+	a.listeners = guests.(map[string]any)
+	return nil
+}
+
+// receives reports whether the world's mail comes in by one of the listeners.
+func (a *App) receives() bool {
+	for _, guest := range a.listeners {
+		if r, ok := guest.(receiver); ok && r.Receives() {
+			return true
+		}
+	}
+	return false
+}
+
+// provisionDoors finds the sockets of the listeners.
+func (a *App) provisionDoors() error {
 	holders := make(map[string]string) // listener by socket key
-	for _, name := range slices.Sorted(maps.Keys(named)) {
-		door, err := a.provisionDoor(name, named[name])
+	for _, name := range slices.Sorted(maps.Keys(a.listeners)) {
+		door, err := a.provisionDoor(name, a.listeners[name])
 		if err != nil {
 			return fmt.Errorf("listener %s: %w", name, err)
 		}

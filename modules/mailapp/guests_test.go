@@ -26,6 +26,7 @@ func init() {
 type fakeListener struct {
 	Name   string   `json:"name,omitempty"`
 	Listen []string `json:"listen,omitempty"`
+	World  bool     `json:"receives,omitempty"`
 
 	services *mailflow.Services
 }
@@ -35,6 +36,8 @@ func (*fakeListener) CaddyModule() caddy.ModuleInfo {
 }
 
 func (l *fakeListener) Addresses() []string { return l.Listen }
+
+func (l *fakeListener) Receives() bool { return l.World }
 
 func (l *fakeListener) UseServices(s *mailflow.Services) error {
 	l.services = s

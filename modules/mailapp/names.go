@@ -5,9 +5,12 @@ package mailapp
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
 )
 
 // maxName bounds a name in the configuration: it stands in paths, log lines
@@ -80,4 +83,19 @@ func ahead(d *caddyfile.Dispenser, check func(arg string) error) error {
 		}
 	}
 	return nil
+}
+
+// oneOf refuses a value that is set and none of the known ones.
+func oneOf[T ~string](what string, value T, known ...T) error {
+	if value == "" || slices.Contains(known, value) {
+		return nil
+	}
+	names := make([]string, len(known))
+	for i, k := range known {
+		names[i] = string(k)
+	}
+	if meant := caddyblock.Suggest(string(value), names); meant != "" {
+		return fmt.Errorf("%s: %q is none of %q; did you mean %q?", what, value, names, meant)
+	}
+	return fmt.Errorf("%s: %q is none of %q", what, value, names)
 }

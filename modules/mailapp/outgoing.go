@@ -14,7 +14,6 @@ import (
 
 	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
 	"github.com/mailcaddy/mailcaddy/internal/engine"
-	"github.com/mailcaddy/mailcaddy/internal/rule/relay"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -31,6 +30,23 @@ type Outgoing struct {
 	// It is used only when there is no other server. Default: false.
 	Default bool `json:"default,omitempty"`
 
+	// What it is for: "transactional" or "mass". Default: transactional mail,
+	// and mass mail as long as no other server is for that.
+	Purpose string `json:"purpose,omitempty"`
+
+	// The reverse-path it is given: "bounce" for the bounce address of the
+	// message's domain, "from" for the address in From, "login" for the one
+	// that the gateway logs in with. Default: bounce.
+	Envelope mailflow.EnvelopeRule `json:"envelope,omitempty"`
+
+	// Whether it takes the null reverse-path, which reports have. Default:
+	// true.
+	NullSender *bool `json:"null_sender,omitempty"`
+
+	// How many recipients it is handed in a period, such as "200/day" or
+	// "14/s". What exceeds it waits. Default: no limit.
+	Limit []string `json:"limit,omitempty"`
+
 	// How it is reached. Required.
 	ViaRaw json.RawMessage `json:"via,omitempty" caddy:"namespace=mail.transports inline_key=transport"`
 }
@@ -42,6 +58,9 @@ const (
 	maxPriority     = 1_000_000
 )
 
+// envelopeRules are the reverse-paths that a server may be given.
+var envelopeRules = []mailflow.EnvelopeRule{mailflow.EnvelopeBounce, mailflow.EnvelopeFrom, mailflow.EnvelopeLogin}
+
 // provisionServer loads the transport of the server of that name.
 func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) {
 	if err := checkName(name); err != nil {
@@ -50,18 +69,9 @@ func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) 
 	if o == nil || len(o.ViaRaw) == 0 {
 		return nil, errors.New("it does not say how it is reached; add `via smtp HOST:PORT`")
 	}
-	if o.Priority < 0 || o.Priority > maxPriority {
-		return nil, fmt.Errorf("priority %d is not between 1 and %d", o.Priority, maxPriority)
-	}
-	filter := make([]string, len(o.FromFilter))
-	for i, entry := range o.FromFilter {
-		var err error
-		if filter[i], err = expand(entry); err != nil {
-			return nil, fmt.Errorf("from_filter: %w", err)
-		}
-	}
-	if _, err := relay.ParseFilter(filter); err != nil {
-		return nil, fmt.Errorf("from_filter: %w", err)
+	server, err := o.resolve(name)
+	if err != nil {
+		return nil, err
 	}
 	guest, err := a.ctx.LoadModule(o, "ViaRaw")
 	if err != nil {
@@ -72,18 +82,58 @@ func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) 
 		return nil, fmt.Errorf("%T is not a mail transport", guest)
 	}
 	c, captures := guest.(mailflow.Capturer)
+	server.Captures = captures && c.Captures()
 	b, perDomain := guest.(mailflow.DomainTransport)
-	return &engine.Server{
-		Server: mailflow.Server{
-			Name:       name,
-			Priority:   cmp.Or(o.Priority, defaultPriority),
-			FromFilter: filter,
-			Default:    o.Default,
-			Captures:   captures && c.Captures(),
-			PerDomain:  perDomain && b.PerDomain(),
-		},
-		Transport: transport,
-	}, nil
+	server.PerDomain = perDomain && b.PerDomain()
+	if server.Envelope == mailflow.EnvelopeLogin {
+		if server.Login, err = account(transport); err != nil {
+			return nil, fmt.Errorf("envelope login: %w", err)
+		}
+	}
+	return &engine.Server{Server: server, Transport: transport}, nil
+}
+
+// resolve returns o, which is configured under that name, for decisions, as
+// far as it does not depend on the transport.
+func (o *Outgoing) resolve(name string) (server mailflow.Server, err error) {
+	if o.Priority < 0 || o.Priority > maxPriority {
+		return server, fmt.Errorf("priority %d is not between 1 and %d", o.Priority, maxPriority)
+	}
+	if err := oneOf("purpose", o.Purpose, purposes...); err != nil {
+		return server, err
+	}
+	if err := oneOf("envelope", o.Envelope, envelopeRules...); err != nil {
+		return server, err
+	}
+	server = mailflow.Server{
+		Name:         name,
+		Priority:     cmp.Or(o.Priority, defaultPriority),
+		Default:      o.Default,
+		Purpose:      o.Purpose,
+		Envelope:     cmp.Or(o.Envelope, mailflow.EnvelopeBounce),
+		NoNullSender: o.NullSender != nil && !*o.NullSender,
+	}
+	if server.FromFilter, err = resolveFilter(o.FromFilter, someSenders); err != nil {
+		return server, fmt.Errorf("from_filter: %w", err)
+	}
+	server.Limits, err = parseLimits(o.Limit)
+	return server, err
+}
+
+// account returns the address that a transport logs in with.
+func account(transport mailflow.Transport) (mailflow.Address, error) {
+	t, ok := transport.(mailflow.AccountTransport)
+	if !ok {
+		return mailflow.Address{}, errors.New("it has no login; write `envelope from` instead")
+	}
+	user, err := t.Account()
+	if err != nil {
+		return mailflow.Address{}, err
+	}
+	if user == "" {
+		return mailflow.Address{}, errors.New("it has no login; add `auth` to its via, or write `envelope from`")
+	}
+	return fullAddress(user)
 }
 
 // provisionServers loads the outgoing servers and returns them as decisions
@@ -116,6 +166,10 @@ func (a *App) provisionServers() ([]mailflow.Server, error) {
 //		priority    <number>
 //		from_filter <addresses and domains...>
 //		default
+//		purpose     transactional|mass
+//		envelope    bounce|from|login
+//		null_sender yes|no
+//		limit       <number>/day|h|min|s...
 //		via         <transport> [<arguments...>] {
 //			...
 //		}
@@ -129,8 +183,12 @@ func (a *App) readOutgoing(d *caddyfile.Dispenser) error {
 	put(&a.Outgoing, name, server)
 	err = caddyblock.Block{Kind: "outgoing", Options: caddyblock.Options{
 		"priority":    caddyblock.Int(&server.Priority, 1, maxPriority),
-		"from_filter": caddyblock.Func(server.readFilter).Many(),
+		"from_filter": readFilter(&server.FromFilter, someSenders),
 		"default":     caddyblock.Flag(&server.Default),
+		"purpose":     caddyblock.Enum(&server.Purpose, purposes...),
+		"envelope":    caddyblock.Enum(&server.Envelope, envelopeRules...),
+		"null_sender": caddyblock.YesNo(&server.NullSender),
+		"limit":       readLimits(&server.Limit),
 		"via":         caddyblock.Guest(&server.ViaRaw, "mail.transports", "transport", "transport"),
 	}}.ReadRest(d)
 	if err != nil {
@@ -139,22 +197,5 @@ func (a *App) readOutgoing(d *caddyfile.Dispenser) error {
 	if len(server.ViaRaw) == 0 {
 		return d.Errf("outgoing %s does not say how it is reached; add `via smtp HOST:PORT`", name)
 	}
-	return nil
-}
-
-// readFilter reads the entries of a filter; a list with commas is split.
-func (o *Outgoing) readFilter(d *caddyfile.Dispenser) error {
-	err := ahead(d, func(arg string) error {
-		_, err := relay.ParseFilter([]string{arg})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	entries := d.RemainingArgs()
-	if len(entries) == 0 {
-		return d.ArgErr()
-	}
-	o.FromFilter = append(o.FromFilter, entries...)
 	return nil
 }

@@ -3,6 +3,7 @@
 package mailapp
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -33,10 +34,19 @@ const (
 	lastOutbound = "choose_server"
 )
 
+// behaviors are whose answers can be given.
+var behaviors = []mailflow.Behavior{mailflow.BehaviorDocumented, mailflow.BehaviorOdoo}
+
 // provisionServices makes what decisions need to know: domains, servers,
 // matchers and DNS.
 func (a *App) provisionServices() (err error) {
-	a.services = &mailflow.Services{Hostname: a.config.Hostname}
+	if err := oneOf("behavior", a.Behavior, behaviors...); err != nil {
+		return err
+	}
+	a.services = &mailflow.Services{
+		Hostname: a.config.Hostname,
+		Behavior: cmp.Or(a.Behavior, mailflow.BehaviorDocumented),
+	}
 	if a.services.Domains, err = a.resolveDomains(); err != nil {
 		return err
 	}
@@ -60,7 +70,8 @@ func (a *App) provisionServices() (err error) {
 			return fmt.Errorf("matcher @%s: %w", name, err)
 		}
 	}
-	return nil
+	a.services.Purposes, err = a.resolvePurposes()
+	return err
 }
 
 // serve gives a guest the services, if it wants them.

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mailapp
+
+import (
+	"slices"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+
+	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
+	"github.com/mailcaddy/mailcaddy/internal/rule/relay"
+)
+
+// everybody is the filter entry that allows every sender.
+const everybody = "*"
+
+// parseSenders reads the entries of a sender filter as they are written.
+type parseSenders func(entries []string) error
+
+// someSenders is for filters that cannot say [everybody]: they are left out
+// instead.
+func someSenders(entries []string) error {
+	_, err := relay.ParseFilter(entries)
+	return err
+}
+
+// anySender is for filters whose absence says something else, so that
+// [everybody] may stand alone.
+func anySender(entries []string) error {
+	if slices.Equal(entries, []string{everybody}) {
+		return nil
+	}
+	return someSenders(entries)
+}
+
+// resolveFilter replaces the placeholders of a filter's entries. Without
+// entries there is none.
+func resolveFilter(entries []string, parse parseSenders) ([]string, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	filter := make([]string, len(entries))
+	for i, entry := range entries {
+		var err error
+		if filter[i], err = expand(entry); err != nil {
+			return nil, err
+		}
+	}
+	return filter, parse(filter)
+}
+
+// readFilter reads the entries of a filter, which add up.
+func readFilter(field *[]string, parse parseSenders) caddyblock.Option {
+	return caddyblock.Func(func(d *caddyfile.Dispenser) error {
+		err := ahead(d, func(arg string) error { return parse([]string{arg}) })
+		if err != nil {
+			return err
+		}
+		what := d.Val()
+		entries := d.RemainingArgs()
+		if len(entries) == 0 {
+			return d.ArgErr()
+		}
+		*field = append(*field, entries...)
+		if len(*field) > 1 && slices.Contains(*field, everybody) {
+			return d.Errf("option %s: %q allows every sender; leave the others out", what, everybody)
+		}
+		return nil
+	}).Many()
+}
