@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
 	"github.com/mailcaddy/mailcaddy/internal/wire/smtprelay"
@@ -72,38 +70,12 @@ type NextHop struct {
 	pool     *smtprelay.Pool
 }
 
-// Login is a user and the way to prove it.
-type Login struct {
-	// The SASL mechanism: `plain` or `login`.
-	// Default: `plain`.
-	Mechanism string `json:"mechanism,omitempty"`
-
-	// The user's name.
-	User string `json:"user"`
-
-	// The password; better a placeholder than the word itself.
-	Password Secret `json:"password"`
-}
-
-// mechanisms are those of [Login].
-var mechanisms = []string{"plain", "login"}
-
-// MarshalLogObject shows all but the password.
-func (l *Login) MarshalLogObject(enc zapcore.ObjectEncoder) error {
-	enc.AddString("mechanism", l.Mechanism)
-	enc.AddString("user", l.User)
-	enc.AddString("password", hidden)
-	return nil
-}
-
 // setUp prepares h. It opens nothing.
 func (h *NextHop) setUp(protocol smtprelay.Protocol) {
 	h.protocol = protocol
 	h.sessions = tls.NewLRUClientSessionCache(0)
 	h.pool = &smtprelay.Pool{Now: time.Now}
-	if h.Auth != nil && h.Auth.Mechanism == "" {
-		h.Auth.Mechanism = mechanisms[0]
-	}
+	h.Auth.setUp()
 }
 
 // Validate checks h as far as it can be known before placeholders are
@@ -118,13 +90,8 @@ func (h *NextHop) Validate() error {
 	if h.Timeout < 0 {
 		return fmt.Errorf("timeout %s is negative", time.Duration(h.Timeout))
 	}
-	if h.Auth != nil {
-		switch {
-		case !slices.Contains(mechanisms, h.Auth.Mechanism):
-			return fmt.Errorf("auth %q is none of %q", h.Auth.Mechanism, mechanisms)
-		case h.Auth.User == "" || h.Auth.Password == "":
-			return errors.New("auth needs a user and a password: write auth plain USER {env.PASSWORD}")
-		}
+	if err := h.Auth.validate(); err != nil {
+		return err
 	}
 	if strings.Contains(h.Address, "{") {
 		return nil
@@ -177,7 +144,7 @@ func (h *NextHop) config() (smtprelay.Config, error) {
 	if err != nil {
 		return smtprelay.Config{}, err
 	}
-	login, err := h.login()
+	login, err := h.Auth.login()
 	if err != nil {
 		return smtprelay.Config{}, err
 	}
@@ -216,22 +183,6 @@ func (h *NextHop) protect(cfg *smtprelay.Config, a address) {
 	}
 }
 
-// login returns the login with the placeholders of now; nil if there is none.
-func (h *NextHop) login() (*smtprelay.Login, error) {
-	if h.Auth == nil {
-		return nil, nil
-	}
-	user, err := resolve("user", h.Auth.User)
-	if err != nil {
-		return nil, err
-	}
-	password, err := resolve("password", string(h.Auth.Password))
-	if err != nil {
-		return nil, err
-	}
-	return &smtprelay.Login{Mechanism: strings.ToUpper(h.Auth.Mechanism), User: user, Password: password}, nil
-}
-
 // Test implements [mailflow.Tester].
 func (h *NextHop) Test(ctx context.Context, from, rcpt mailflow.Address) mailflow.TestReport {
 	cfg, err := h.config()
@@ -263,19 +214,6 @@ func (h *NextHop) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			"timeout": caddyblock.Duration(&h.Timeout),
 		},
 	}.Read(d)
-}
-
-// unmarshalAuth reads the arguments of auth.
-func (h *NextHop) unmarshalAuth(d *caddyfile.Dispenser) error {
-	var mechanism, user, password string
-	if !d.Args(&mechanism, &user, &password) {
-		return d.ArgErr()
-	}
-	if !slices.Contains(mechanisms, mechanism) {
-		return d.Errf("option auth: %q is none of %q", mechanism, mechanisms)
-	}
-	h.Auth = &Login{Mechanism: mechanism, User: user, Password: Secret(password)}
-	return nil
 }
 
 // Interface guards
