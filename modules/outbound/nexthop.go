@@ -136,6 +136,15 @@ func unusable(err error) error { return fmt.Errorf("%w: %w", mailflow.ErrUnreach
 
 // config returns what to dial, with the placeholders of now.
 func (h *NextHop) config() (smtprelay.Config, error) {
+	cfg, err := h.target()
+	if err == nil {
+		cfg.Login, err = h.Auth.login()
+	}
+	return cfg, err
+}
+
+// target returns what to dial without the login.
+func (h *NextHop) target() (smtprelay.Config, error) {
 	text, err := resolve("server address", h.Address)
 	if err != nil {
 		return smtprelay.Config{}, err
@@ -144,12 +153,8 @@ func (h *NextHop) config() (smtprelay.Config, error) {
 	if err != nil {
 		return smtprelay.Config{}, err
 	}
-	login, err := h.Auth.login()
-	if err != nil {
-		return smtprelay.Config{}, err
-	}
 	cfg := smtprelay.Config{
-		Protocol: h.protocol, Host: a.host, Port: a.port, Path: a.path, Hello: h.hello, Login: login,
+		Protocol: h.protocol, Host: a.host, Port: a.port, Path: a.path, Hello: h.hello,
 		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: h.roots, ClientSessionCache: h.sessions},
 		Timeouts:  smtprelay.AtMost(time.Duration(h.Timeout)), Now: time.Now,
 	}
@@ -195,6 +200,24 @@ func (h *NextHop) Test(ctx context.Context, from, rcpt mailflow.Address) mailflo
 	return smtprelay.Probe(ctx, cfg, from, rcpt, func(stage smtprelay.Stage, err error) string { return hint(&cfg, stage, err) })
 }
 
+// Account implements [mailflow.AccountTransport].
+func (h *NextHop) Account() (string, error) {
+	if h.Auth == nil {
+		return "", nil
+	}
+	return resolve("user", h.Auth.User)
+}
+
+// Endpoint returns the host and the TCP port that mail is handed over at, with
+// the placeholders of now. The host is empty where that is a unix socket.
+func (h *NextHop) Endpoint() (host string, port uint16, err error) {
+	cfg, err := h.target()
+	if err != nil || cfg.Path != "" {
+		return "", 0, err
+	}
+	return cfg.Host, cfg.Port, nil
+}
+
 // Close closes the idle connections.
 func (h *NextHop) Close() error { return h.pool.Close() }
 
@@ -206,20 +229,23 @@ func (h *NextHop) Close() error { return h.pool.Close() }
 //	    timeout <duration>
 //	}
 func (h *NextHop) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	return caddyblock.Block{
-		Args: caddyblock.Words(&h.Address),
-		Options: caddyblock.Options{
-			"tls":     caddyblock.Enum(&h.TLS, tlsModes...),
-			"auth":    caddyblock.Func(h.unmarshalAuth),
-			"timeout": caddyblock.Duration(&h.Timeout),
-		},
-	}.Read(d)
+	return caddyblock.Block{Args: caddyblock.Words(&h.Address), Options: h.options()}.Read(d)
+}
+
+// options is the table of h's block.
+func (h *NextHop) options() caddyblock.Options {
+	return caddyblock.Options{
+		"tls":     caddyblock.Enum(&h.TLS, tlsModes...),
+		"auth":    caddyblock.Func(h.unmarshalAuth),
+		"timeout": caddyblock.Duration(&h.Timeout),
+	}
 }
 
 // Interface guards
 var (
-	_ caddy.Validator       = (*NextHop)(nil)
-	_ caddyfile.Unmarshaler = (*NextHop)(nil)
-	_ mailflow.Tester       = (*NextHop)(nil)
-	_ mailflow.ServicesUser = (*NextHop)(nil)
+	_ caddy.Validator           = (*NextHop)(nil)
+	_ caddyfile.Unmarshaler     = (*NextHop)(nil)
+	_ mailflow.AccountTransport = (*NextHop)(nil)
+	_ mailflow.Tester           = (*NextHop)(nil)
+	_ mailflow.ServicesUser     = (*NextHop)(nil)
 )
