@@ -82,7 +82,7 @@ func (h *NextHop) setUp(protocol smtprelay.Protocol) {
 // replaced.
 func (h *NextHop) Validate() error {
 	if h.Address == "" {
-		return fmt.Errorf("no server address: %w", errAddress)
+		return fmt.Errorf("no server address: %w, or the provider's preset, such as preset postmark", errAddress)
 	}
 	if h.TLS != "" && !slices.Contains(tlsModes, h.TLS) {
 		return fmt.Errorf("tls %q is none of %q", h.TLS, tlsModes)

@@ -51,7 +51,7 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	const write = "write HOST or HOST:PORT, such as smtp.example.com:587, or unix//path/of/socket"
 	tests := []struct{ segment, want string }{
-		{"smtp", "wrong argument count"},
+		{"smtp", "no server address: " + write + ", or the provider's preset"},
 		{"smtp a.example b.example", "wrong argument count"},
 		{"capture x", "wrong argument count"},
 		{"smtp a.example {\n tsl off\n}", `unrecognized smtp option "tsl"; did you mean "tls"?, at Testfile:2`},
