@@ -12,7 +12,9 @@
 //   - waitport ADDR... waits until something listens at each address; an
 //     address that begins with unix/ is a socket.
 //   - [!] waitfor PATTERN FILE waits until a line of the file matches, or with
-//     "!" until none does.
+//     "!" until none does. A script that goes on by the admin API after a
+//     reload waits for "stopped previous server" in the log: until then that
+//     one may take a question, and lose it.
 //   - [!] eventually PATTERN PROGRAM [ARG...] runs the program until a line of
 //     its output matches, or with "!" until none does; its output can be read
 //     by stdout afterwards.
@@ -30,6 +32,7 @@ import (
 	"flag"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -51,7 +54,7 @@ import (
 // patience is how long a script waits for what must come. It is far above
 // what a loaded machine needs, since nothing waits for it in vain but a
 // failing test.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 var update = flag.Bool("update", false, "rewrite the golden files in the scripts")
 
@@ -104,25 +107,32 @@ func condition(cond string) (bool, error) {
 	return err == nil, nil
 }
 
+// Ports are taken from below those that systems give to outgoing connections,
+// and apart from those of test/e2e, whose tests run beside: a port stays free
+// until the gateway that it is for listens.
+const (
+	firstPort = 10_000
+	lastPort  = 19_999
+)
+
 // given holds the ports that scripts have been given, so that two that run at
 // once never get the same.
 var given sync.Map
 
 // unusedPort returns a port of the loopback that nothing listens at.
 func unusedPort() (string, error) {
-	for {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	for range lastPort - firstPort {
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			return "", fmt.Errorf("finding a free port: %w", err)
+			continue
 		}
-		port := listener.Addr().(*net.TCPAddr).Port
-		if err := listener.Close(); err != nil {
-			return "", err
-		}
-		if _, taken := given.LoadOrStore(port, true); !taken {
-			return strconv.Itoa(port), nil
-		}
+		return strconv.Itoa(port), listener.Close()
 	}
+	return "", errors.New("no port is free")
 }
 
 func freePort(ts *testscript.TestScript, neg bool, args []string) {

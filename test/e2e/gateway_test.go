@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ const (
 	// patience is how long a test waits for what must come. It is far above
 	// what a loaded machine needs, since nothing waits for it in vain but a
 	// failing test.
-	patience = 40 * time.Second
+	patience = 90 * time.Second
 	// pollPause lies between two looks at what must come.
 	pollPause = 20 * time.Millisecond
 	// maxShownLog is how much of a gateway's log a failing test shows.
@@ -177,6 +178,25 @@ func (g *gateway) ask(method, path string, body []byte) (status int, answer []by
 	return res.StatusCode, answer, errors.Join(err, res.Body.Close())
 }
 
+// get asks the admin endpoint until it answers. What it says is read into out.
+// While a load replaces the endpoint the old one may lose a question.
+func (g *gateway) get(path string, out any) {
+	g.t.Helper()
+	var status int
+	var body []byte
+	await(g.t, "the admin endpoint answers", func() (answered bool) {
+		var err error
+		status, body, err = g.ask(http.MethodGet, path, nil)
+		return err == nil
+	})
+	if status != http.StatusOK {
+		g.t.Fatalf("%s: %d %.300s", path, status, body)
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		g.t.Fatalf("%s: %v", path, err)
+	}
+}
+
 // run runs a command of the program to its end.
 func (g *gateway) run(args ...string) (stdout, stderr string, code int) {
 	g.t.Helper()
@@ -220,10 +240,16 @@ type delivery struct {
 	Bytes    int64     `json:"bytes"`
 }
 
-// queue returns what `mail queue list --json` shows.
+// queue returns what `mail queue list --json` shows. As [gateway.get], it asks
+// until it is answered.
 func (g *gateway) queue(args ...string) []delivery {
 	g.t.Helper()
-	stdout, stderr, code := g.run(append([]string{"mail", "queue", "list", "--json"}, args...)...)
+	var stdout, stderr string
+	var code int
+	await(g.t, "mail queue list is answered", func() bool {
+		stdout, stderr, code = g.run(append([]string{"mail", "queue", "list", "--json"}, args...)...)
+		return code == 0 || !strings.Contains(stderr, "no gateway answers")
+	})
 	if code != 0 {
 		g.t.Fatalf("mail queue list: exit %d: %s", code, stderr)
 	}
@@ -244,13 +270,7 @@ type health struct {
 // health returns how the gateway is.
 func (g *gateway) health() (h health) {
 	g.t.Helper()
-	status, body, err := g.ask(http.MethodGet, "/mail/health", nil)
-	if err != nil || status != http.StatusOK {
-		g.t.Fatalf("/mail/health: %d %s %v", status, body, err)
-	}
-	if err := json.Unmarshal(body, &h); err != nil {
-		g.t.Fatal(err)
-	}
+	g.get("/mail/health", &h)
 	return h
 }
 

@@ -26,6 +26,8 @@ type ill struct {
 	act   mailflowtest.RelayAct
 	// reason is part of what the queue says of the mail meanwhile.
 	reason string
+	// timeout is short where it must pass, and else what no machine needs.
+	timeout time.Duration
 
 	name   string
 	relay  *mailflowtest.Relay
@@ -40,7 +42,7 @@ func illnesses() []*ill {
 	var all []*ill
 	add := func(act mailflowtest.RelayAct, reason string, stages ...mailflowtest.RelayStage) {
 		for _, stage := range stages {
-			all = append(all, &ill{stage: stage, act: act, reason: reason})
+			all = append(all, &ill{stage: stage, act: act, reason: reason, timeout: patience})
 		}
 	}
 	const (
@@ -59,6 +61,9 @@ func illnesses() []*ill {
 	add(mailflowtest.RelayRaw("250 "+strings.Repeat("x", much)), "not an SMTP reply", greeting, hello, rcpt, final)
 	for i, s := range all {
 		s.name = fmt.Sprintf("ill%d", i)
+		if s.reason == "timeout" {
+			s.timeout = 5 * time.Second
+		}
 	}
 	return all
 }
@@ -84,7 +89,7 @@ func TestHostileServers(t *testing.T) {
 	all := illnesses()
 	var servers strings.Builder
 	for _, s := range all {
-		fmt.Fprintf(&servers, "outgoing %s {\nfrom_filter %s.example\nvia smtp %s {\ntls off\ntimeout 2s\n}\n}\n", s.name, s.name, s.start(t))
+		fmt.Fprintf(&servers, "outgoing %s {\nfrom_filter %s.example\nvia smtp %s {\ntls off\ntimeout %s\n}\n}\n", s.name, s.name, s.start(t), s.timeout)
 	}
 	f := newFortressOf(t, serversConfig, servers.String())
 	pad := strings.Repeat(strings.Repeat("x", 76)+"\r\n", 100_000) // more than sockets hold

@@ -4,12 +4,10 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -29,7 +27,7 @@ import (
 const (
 	// promptly is how long a client that behaves waits at most for all of a
 	// mail while others do not: loaded machines are slow, blocked ones stand.
-	promptly = 15 * time.Second
+	promptly = 30 * time.Second
 	// maxGrowth is how much a siege may add to the memory of the gateway at
 	// any moment. Each siege sends several times as much.
 	maxGrowth = 64 << 20
@@ -242,14 +240,8 @@ func (f *fortress) status(t *testing.T, field string) int64 {
 // the command.
 func (g *gateway) deliveries(query string) []delivery {
 	g.t.Helper()
-	status, body, err := g.ask(http.MethodGet, "/mail/queue?"+query, nil)
 	var list []delivery
-	if err == nil && status == http.StatusOK {
-		err = json.Unmarshal(body, &list)
-	}
-	if err != nil || status != http.StatusOK {
-		g.t.Fatalf("/mail/queue: %d %.300s %v", status, body, err)
-	}
+	g.get("/mail/queue?"+query, &list)
 	return list
 }
 

@@ -75,7 +75,7 @@ func TestProxyReload(t *testing.T) {
 	config := func(doors string) string {
 		return fmt.Sprintf(encrypting, "", "mx.mycompany.com", "smtp "+door+" "+doors)
 	}
-	wrapped := "{\n receive\n submit 192.0.2.0/24\n listener_wrappers {\n proxy_protocol {\n allow 127.0.0.0/8\n }\n }\n }"
+	wrapped := "{\n receive\n submit 192.0.2.0/24\n listener_wrappers {\n proxy_protocol {\n timeout 5m\n allow 127.0.0.0/8\n }\n }\n }"
 	g := startGateway(t, config(""))
 	plain := mustDial(t, door)
 	g.load(config(wrapped))
