@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"net"
 	"net/http"
@@ -26,8 +27,8 @@ const (
 )
 
 // TestReloadKeeps loads other configurations, some of which fail, while clients submit: no
-// connection is refused or reset, no mail is lost or doubled, and a session
-// that began before finishes after.
+// connection is refused or reset, no mail is lost or doubled, a session that
+// began before finishes after, and there is one queue runner all the time.
 func TestReloadKeeps(t *testing.T) {
 	t.Parallel()
 	far := new(mailflowtest.Relay)
@@ -58,8 +59,10 @@ func TestReloadKeeps(t *testing.T) {
 		await(t, "mail is taken between reloads", func() bool { return taken.Load() >= int64(i*betweenReloads) || t.Failed() })
 		if i%10 == 0 {
 			g.loadBad(bad[(i/10+1)%len(bad)](config(i + 1)))
+			g.checkRunner()
 		}
 		g.load(config(i + 1))
+		g.checkRunner()
 	}
 	close(stop)
 	clients.Wait()
@@ -84,11 +87,44 @@ func TestReloadKeeps(t *testing.T) {
 		t.Errorf("%d mails of the early session came, want 2", earlier)
 	}
 	checkOnce(t, got, n)
+	// The far end takes all at once: who is named to it twice, was tried twice.
+	tries := make(map[string]int)
+	for _, line := range far.Commands() {
+		if strings.HasPrefix(line, "RCPT ") {
+			tries[line]++
+		}
+	}
+	if len(tries) != n+2 {
+		t.Errorf("%d recipients were named to the far end, want %d", len(tries), n+2)
+	}
+	for line, k := range tries {
+		if k != 1 {
+			t.Errorf("%s was said %d times to the far end, want one attempt", line, k)
+		}
+	}
 	t.Logf("%d reloads, %d mails", reloads, n)
 
 	// A session keeps the configuration that it began with.
 	early.quit()
 	await(t, "the older generations are gone", func() bool { return g.health().Generations == 1 })
+}
+
+// checkRunner fails the test unless one goroutine of the gateway runs the queue,
+// and one finishes what it has sent.
+func (g *gateway) checkRunner() {
+	g.t.Helper()
+	var status int
+	var stacks []byte
+	await(g.t, "the goroutines are shown", func() (answered bool) {
+		var err error
+		status, stacks, err = g.ask(http.MethodGet, "/debug/pprof/goroutine?debug=2", nil)
+		return err == nil
+	})
+	for _, loop := range []string{"/internal/engine.(*runner).keep(", "/internal/engine.(*finisher).run("} {
+		if n := bytes.Count(stacks, []byte(loop)); status != http.StatusOK || n != 1 {
+			g.t.Errorf("%d goroutines are in %s) (status %d), want one", n, loop, status)
+		}
+	}
 }
 
 // load has the gateway load a configuration. Each load replaces the admin
