@@ -136,15 +136,16 @@ func unusable(err error) error { return fmt.Errorf("%w: %w", mailflow.ErrUnreach
 
 // config returns what to dial, with the placeholders of now.
 func (h *NextHop) config() (smtprelay.Config, error) {
-	cfg, err := h.target()
+	cfg, err := h.Target()
 	if err == nil {
 		cfg.Login, err = h.Auth.login()
 	}
 	return cfg, err
 }
 
-// target returns what to dial without the login.
-func (h *NextHop) target() (smtprelay.Config, error) {
+// Target returns what to dial, with the placeholders of now and without the
+// login.
+func (h *NextHop) Target() (smtprelay.Config, error) {
 	text, err := resolve("server address", h.Address)
 	if err != nil {
 		return smtprelay.Config{}, err
@@ -211,7 +212,7 @@ func (h *NextHop) Account() (string, error) {
 // Endpoint returns the host and the TCP port that mail is handed over at, with
 // the placeholders of now. The host is empty where that is a unix socket.
 func (h *NextHop) Endpoint() (host string, port uint16, err error) {
-	cfg, err := h.target()
+	cfg, err := h.Target()
 	if err != nil || cfg.Path != "" {
 		return "", 0, err
 	}
@@ -232,7 +233,11 @@ func (h *NextHop) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return caddyblock.Block{Args: caddyblock.Words(&h.Address), Options: h.options()}.Read(d)
 }
 
-// options is the table of h's block.
+// options is the table of h's block. Syntax:
+//
+//	tls     starttls|implicit|off
+//	auth    plain|login <user> <password>
+//	timeout <duration>
 func (h *NextHop) options() caddyblock.Options {
 	return caddyblock.Options{
 		"tls":     caddyblock.Enum(&h.TLS, tlsModes...),
