@@ -67,6 +67,9 @@ type Delivery struct {
 	// Destination is what connections and back-off are counted by: the server,
 	// for a transport that looks up hosts the server and the host.
 	Destination string `json:"destination,omitempty"`
+	// Lane is the queue of the destination that it waits in; the engine gives
+	// it, so that mail of different kinds does not wait for each other.
+	Lane string `json:"lane,omitempty"`
 	// Purpose is the kind of mail, "transactional" or "mass".
 	Purpose string `json:"purpose,omitempty"`
 	// Domain is our domain that the message belongs to; may be empty.

@@ -50,6 +50,7 @@ type Store interface {
 	Queue
 	Box
 	Keeper
+	Values
 	io.Closer
 }
 
@@ -58,8 +59,8 @@ type Store interface {
 type View interface {
 	// Version returns the version of the record under key; 0 = no record.
 	Version(ctx context.Context, key string) (int64, error)
-	// Count returns how many hits the window under key has since that time;
-	// it stops counting at limit.
+	// Count returns how many hits the window under key has since that time:
+	// the sum of their counts. It stops counting at limit.
 	Count(ctx context.Context, key string, since time.Time, limit int) (int, error)
 }
 
@@ -80,6 +81,23 @@ type Ledger interface {
 	Message(ctx context.Context, id string) (*StoredMessage, error)
 	// Body opens the bytes of a message. Error: [ErrNoRecord].
 	Body(ctx context.Context, id string) (Body, error)
+	// Hits returns the hits of the window under key since that time, oldest
+	// first; those at one time are one.
+	Hits(ctx context.Context, key string, since time.Time) ([]Hit, error)
+}
+
+// Hit is something that happened, once or more, at one time: what windows are
+// made of.
+type Hit struct {
+	// Key names the window, as in a [Fact].
+	Key string
+	// At is when it happened, Count how often; hits of one window at one time
+	// are added up.
+	At    time.Time
+	Count int
+	// Expires is when it may be forgotten; zero keeps it. Of hits that are
+	// added up the latest counts.
+	Expires time.Time
 }
 
 // Spool takes the bytes of a message before it is decided. Bytes up to
@@ -159,8 +177,8 @@ type Queue interface {
 	// due first, and claims them: nobody else gets them until Finish or
 	// Unclaim, or until the claimer's process is gone.
 	ClaimDue(ctx context.Context, c Claim) ([]Delivery, error)
-	// Lanes returns the destinations that have queued or deferred deliveries
-	// that are not claimed.
+	// Lanes returns the lanes that have queued or deferred deliveries that are
+	// not claimed.
 	Lanes(ctx context.Context) ([]Lane, error)
 	// Finish commits what became of claimed deliveries, all or none, and ends
 	// the claims. Errors: [ErrState] for a delivery that is not claimed or is
@@ -179,24 +197,29 @@ type Queue interface {
 
 // Claim says which deliveries [Queue.ClaimDue] is to return.
 type Claim struct {
-	// Destination is the lane.
+	// Destination and Lane are those of the deliveries.
 	Destination string
+	Lane        string
 	// DueBy is the time by which they must be due.
 	DueBy time.Time
 	// ExpiredOnly asks for those that are given up by DueBy, due or not, and
-	// for no others. A zero Expires is never.
+	// for no others, of all lanes of the destination. A zero Expires is never.
 	ExpiredOnly bool
 	// Limit is the most to return.
 	Limit int
 }
 
-// Lane is what waits for one destination.
+// Lane is what waits in one lane of a destination.
 type Lane struct {
 	Destination string
-	// NextDue is when the first delivery is due, NextExpiry when the first is
-	// given up.
-	NextDue, NextExpiry time.Time
-	Count               int
+	// Name is the deliveries' Lane.
+	Name string
+	// NextDue is when the first delivery is due.
+	NextDue time.Time
+	// NextExpiry is when the first delivery of the destination is given up,
+	// whatever its lane.
+	NextExpiry time.Time
+	Count      int
 }
 
 // Outcome is what one attempt led to: the claimed deliveries in their new
@@ -212,6 +235,8 @@ type Outcome struct {
 	// Reports are new messages with their own deliveries, committed with the
 	// rest.
 	Reports []Decision
+	// Hits are added to their windows.
+	Hits []Hit
 }
 
 // Queued is a delivery with what the ledger knows of its message.

@@ -48,6 +48,8 @@ func (s StoreSuite) Run(t *testing.T) {
 		{"act", actTests},
 		{"list", listTests},
 		{"box", boxTests},
+		{"hits", hitTests},
+		{"values", valueTests},
 		{"sweep", sweepTests},
 		{"life", lifeTests},
 	}
@@ -191,8 +193,8 @@ func (t *storeTest) fullMessage() mailflow.StoredMessage {
 func (t *storeTest) fullDelivery(message string) mailflow.Delivery {
 	odd := t.now.Add(-7654321 * time.Nanosecond).In(time.FixedZone("west", -3600))
 	return mailflow.Delivery{
-		ID: t.id(), Message: message, Route: mailflow.Inbound, Server: "server", Destination: "server host",
-		Purpose: "mass", Domain: "example.org", Envelope: fullEnvelope(),
+		ID: t.id(), Message: message, Route: mailflow.Inbound, Server: "server", Destination: "server host", Lane: "mass/example.org",
+		Purpose: "mass", Domain: "example.org", Envelope: fullEnvelope(), Limited: true, SignAs: "example.org", RelayedID: "<2@example.org>",
 		Header: []mailflow.HeaderChange{{Op: mailflow.HeaderSet, Name: "From", Value: "x"}, {Op: mailflow.HeaderRemove, Name: "Bcc"}},
 		State:  mailflow.StateDeferred, Reason: "reason", Created: odd, Due: odd, Expires: odd.Add(time.Hour), Attempts: 3,
 		Reply: &mailflow.Reply{Code: 451, Enhanced: mailflow.EnhancedCode{4, 7, 1}, Text: "later"},

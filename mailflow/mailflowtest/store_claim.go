@@ -114,6 +114,7 @@ var claimTests = map[string]func(*storeTest){
 	"finished and claimed at once, none twice":   testClaimWhileFinishing,
 	"lanes tell what waits":                      testLanes,
 	"lanes leave out what is claimed":            testLanesClaimed,
+	"a destination has lanes":                    testLanesNamed,
 	"lanes follow what becomes of deliveries":    testLanesFollow,
 	"a claimed delivery shows that it is":        testClaimShows,
 	"a delivery without expiry is never expired": testNoExpiry,

@@ -51,7 +51,7 @@ func testFinish(t *storeTest) {
 	if q.Claimed {
 		t.Error("the claim has not ended")
 	}
-	t.same("claimed", t.claimWith(mailflow.Claim{Destination: want.Destination, DueBy: t.now, Limit: 1}), []mailflow.Delivery{want})
+	t.same("claimed", t.claimWith(mailflow.Claim{Destination: want.Destination, Lane: want.Lane, DueBy: t.now, Limit: 1}), []mailflow.Delivery{want})
 }
 
 func testFinishDeferred(t *storeTest) {

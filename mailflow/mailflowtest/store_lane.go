@@ -17,13 +17,13 @@ func (t *storeTest) lanes(want ...mailflow.Lane) {
 	}
 	got, wanted := make(map[string]mailflow.Lane), make(map[string]mailflow.Lane)
 	for _, l := range list {
-		got[l.Destination] = l
+		got[l.Destination+"|"+l.Name] = l
 	}
 	for _, l := range want {
-		wanted[l.Destination] = l
+		wanted[l.Destination+"|"+l.Name] = l
 	}
 	if len(got) != len(list) {
-		t.Errorf("Lanes has a destination twice: %v", list)
+		t.Errorf("Lanes has a lane twice: %v", list)
 	}
 	t.same("Lanes", got, wanted)
 }
@@ -39,6 +39,39 @@ func testLanes(t *storeTest) {
 		mailflow.Lane{Destination: "a", NextDue: t.now.Add(-time.Minute), NextExpiry: t.now.Add(4 * time.Hour), Count: 3},
 		mailflow.Lane{Destination: "", NextDue: t.now.Add(time.Second), NextExpiry: t.now.Add(time.Hour), Count: 1},
 	)
+}
+
+// addLane commits a message that waits in a lane, and returns the delivery.
+func (t *storeTest) addLane(destination, lane string, expires time.Duration) mailflow.Delivery {
+	t.Helper()
+	d := t.decision(mailflow.StateQueued)
+	row := &d.Deliveries[0]
+	row.Destination, row.Lane, row.Expires = destination, lane, t.now.Add(expires)
+	return t.commit(d).Deliveries[0]
+}
+
+func testLanesNamed(t *storeTest) {
+	a := t.addLane("lane", "mass/a", 3*time.Hour)
+	b := t.addLane("lane", "mass/b", 2*time.Hour)
+	c := t.addLane("lane", "", 4*time.Hour)
+	other := t.addLane("other", "mass/a", time.Hour)
+	lane := func(name string) mailflow.Lane {
+		return mailflow.Lane{Destination: "lane", Name: name, NextDue: t.now, NextExpiry: b.Expires, Count: 1}
+	}
+	last := mailflow.Lane{Destination: "other", Name: "mass/a", NextDue: t.now, NextExpiry: other.Expires, Count: 1}
+	t.lanes(lane("mass/a"), lane("mass/b"), lane(""), last)
+	t.same("the one without name", t.claim(9), []mailflow.Delivery{c})
+	t.same("one lane", t.claimWith(mailflow.Claim{Destination: "lane", Lane: "mass/a", DueBy: t.now, Limit: 9}), []mailflow.Delivery{a})
+	t.lanes(lane("mass/b"), last)
+	if err := t.store.Unclaim(t.Context(), a.ID); err != nil {
+		t.Fatal(err)
+	}
+	t.same("expired ones of all lanes", t.claimWith(mailflow.Claim{
+		Destination: "lane", DueBy: t.now.Add(3 * time.Hour), ExpiredOnly: true, Limit: 9,
+	}), []mailflow.Delivery{b, a})
+	a.Lane = "mass/moved"
+	t.finish(&mailflow.Outcome{Deliveries: []mailflow.Delivery{a}})
+	t.lanes(mailflow.Lane{Destination: "lane", Name: "mass/moved", NextDue: t.now, NextExpiry: a.Expires, Count: 1}, last)
 }
 
 func testLanesClaimed(t *storeTest) {

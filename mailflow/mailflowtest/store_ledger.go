@@ -57,7 +57,7 @@ func testDeliveryRoundTrip(t *storeTest) {
 	t.same("listed", t.stored(want.ID), mailflow.Queued{
 		Delivery: want, From: d.Message.From, Subject: d.Message.Subject, Bytes: d.Message.Size,
 	})
-	claimed := t.claimWith(mailflow.Claim{Destination: want.Destination, DueBy: t.now, Limit: 1})
+	claimed := t.claimWith(mailflow.Claim{Destination: want.Destination, Lane: want.Lane, DueBy: t.now, Limit: 1})
 	t.same("claimed", claimed, d.Deliveries)
 	if due := want.Due.UTC().Truncate(time.Microsecond); len(claimed) == 1 && claimed[0].Due != due {
 		t.Errorf("Due is %v, want it in UTC to the microsecond: %v", claimed[0].Due, due)

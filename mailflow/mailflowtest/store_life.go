@@ -4,6 +4,7 @@ package mailflowtest
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -26,9 +27,17 @@ func testReady(t *storeTest) {
 func (t *storeTest) calls(id string, d *mailflow.Decision) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{
 		"Version": func(ctx context.Context) error { _, err := t.store.Version(ctx, "k"); return err },
-		"Count":   func(ctx context.Context) error { _, err := t.store.Count(ctx, "k", t.now, 1); return err },
-		"Spool":   func(ctx context.Context) error { _, err := t.store.Spool(ctx); return err },
-		"Commit":  func(ctx context.Context) error { return t.store.Commit(ctx, d) },
+		"Hits":    func(ctx context.Context) error { _, err := t.store.Hits(ctx, "k", t.now); return err },
+		"Value": func(ctx context.Context) error {
+			if _, _, err := t.store.Value(ctx, "k"); !errors.Is(err, mailflow.ErrNoRecord) {
+				return err
+			}
+			return nil
+		},
+		"SetValue": func(ctx context.Context) error { return t.store.SetValue(ctx, "new", nil, 0) },
+		"Count":    func(ctx context.Context) error { _, err := t.store.Count(ctx, "k", t.now, 1); return err },
+		"Spool":    func(ctx context.Context) error { _, err := t.store.Spool(ctx); return err },
+		"Commit":   func(ctx context.Context) error { return t.store.Commit(ctx, d) },
 		"CommitDecided": func(ctx context.Context) error {
 			return t.store.CommitDecided(ctx, func(mailflow.View) (*mailflow.Decision, error) { return d, nil })
 		},
@@ -95,7 +104,7 @@ func (s StoreSuite) reopen(t *testing.T) {
 	lost.Discard()
 
 	second := startWith(t, opener)
-	second.next = first.next
+	second.next, second.now = first.next, first.now
 	for i, d := range kept {
 		second.content(d.Message.ID, contents[i])
 		second.stale(0, absent(d.Message.ID))
@@ -116,6 +125,8 @@ func (t *storeTest) fill(contents [][]byte) ([]*mailflow.Decision, []mailflow.Qu
 		d.Facts = []mailflow.Fact{absent(d.Message.ID), t.below("w", 9)}
 		kept = append(kept, t.commit(d))
 	}
+	t.finish(&mailflow.Outcome{Hits: []mailflow.Hit{{Key: "h", At: t.now, Count: 70}, {Key: "h", At: t.now, Count: 7}}})
+	t.set("v", []byte("kept"), 0)
 	return kept, t.list(mailflow.QueueQuery{})
 }
 
@@ -127,6 +138,8 @@ func (t *storeTest) filled(listed []mailflow.Queued) {
 	}
 	t.same("deliveries", t.list(mailflow.QueueQuery{}), listed)
 	t.count("w", t.now.Add(-time.Hour), 9, 2)
+	t.hits("h", t.now, mailflow.Hit{Key: "h", At: t.now, Count: 77})
+	t.value("v", []byte("kept"))
 	want := make(map[mailflow.State]int)
 	for _, st := range mailflow.States {
 		want[st] = 2

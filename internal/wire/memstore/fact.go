@@ -5,6 +5,7 @@ package memstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -14,11 +15,6 @@ import (
 type record struct {
 	version int64
 	expires time.Time
-}
-
-// hit is one dated hit of a window.
-type hit struct {
-	at, expires time.Time
 }
 
 // Version implements [mailflow.View].
@@ -42,11 +38,42 @@ func (s *Store) Count(ctx context.Context, key string, since time.Time, limit in
 func (s *Store) count(key string, since time.Time, limit int) int {
 	n := 0
 	for _, h := range s.hits[key] {
-		if n < limit && !h.at.Before(micro(since)) {
-			n++
+		if !h.At.Before(micro(since)) {
+			n += h.Count
 		}
 	}
-	return n
+	return min(n, max(limit, 0))
+}
+
+// Hits implements [mailflow.Ledger].
+func (s *Store) Hits(ctx context.Context, key string, since time.Time) ([]mailflow.Hit, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	found := []mailflow.Hit{}
+	for _, h := range s.hits[key] {
+		if !h.At.Before(micro(since)) {
+			found = append(found, h)
+		}
+	}
+	slices.SortFunc(found, func(a, b mailflow.Hit) int { return a.At.Compare(b.At) })
+	return found, nil
+}
+
+// hit adds h to its window.
+func (s *Store) hit(h mailflow.Hit) {
+	h.At, h.Expires = micro(h.At), micro(h.Expires)
+	window := s.hits[h.Key]
+	i := slices.IndexFunc(window, func(o mailflow.Hit) bool { return o.At.Equal(h.At) })
+	if i < 0 {
+		s.hits[h.Key] = append(window, h)
+		return
+	}
+	window[i].Count += h.Count
+	if old := window[i].Expires; h.Expires.IsZero() || !old.IsZero() && h.Expires.After(old) {
+		window[i].Expires = h.Expires
+	}
 }
 
 // view is the view of a decision that is made inside a commit, where the
@@ -95,7 +122,7 @@ func (s *Store) writeFacts(facts []mailflow.Fact) {
 				s.records[f.Key] = record{version: 1, expires: micro(f.Expires)}
 			}
 		case mailflow.FactBelow:
-			s.hits[f.Key] = append(s.hits[f.Key], hit{at: micro(f.At), expires: micro(f.Expires)})
+			s.hit(mailflow.Hit{Key: f.Key, At: f.At, Count: 1, Expires: f.Expires})
 		case mailflow.FactExists, mailflow.FactVersion:
 		}
 	}

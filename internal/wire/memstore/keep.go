@@ -97,7 +97,7 @@ func (s *Store) Sweep(ctx context.Context, r mailflow.Retention, now time.Time) 
 		}
 	}
 	for key := range s.hits {
-		s.hits[key] = slices.DeleteFunc(s.hits[key], func(h hit) bool { return expired(h.expires, now) })
+		s.hits[key] = slices.DeleteFunc(s.hits[key], func(h mailflow.Hit) bool { return expired(h.Expires, now) })
 		if len(s.hits[key]) == 0 {
 			delete(s.hits, key)
 		}

@@ -32,7 +32,8 @@ type Store struct {
 	unrouted   map[string]*mailflow.Unrouted
 	claims     map[string]bool
 	records    map[string]record
-	hits       map[string][]hit
+	hits       map[string][]mailflow.Hit
+	values     map[string]value
 }
 
 // message is a row of the ledger with its bytes.
@@ -69,7 +70,8 @@ func Open(now func() time.Time) *Store {
 		unrouted:   make(map[string]*mailflow.Unrouted),
 		claims:     make(map[string]bool),
 		records:    make(map[string]record),
-		hits:       make(map[string][]hit),
+		hits:       make(map[string][]mailflow.Hit),
+		values:     make(map[string]value),
 	}
 }
 

@@ -46,7 +46,7 @@ func isDue(d *delivery, c mailflow.Claim) bool {
 	if c.ExpiredOnly {
 		return !d.Expires.IsZero() && !d.Expires.After(micro(c.DueBy))
 	}
-	return !d.Due.After(micro(c.DueBy))
+	return d.Lane == c.Lane && !d.Due.After(micro(c.DueBy))
 }
 
 // Lanes implements [mailflow.Queue].
@@ -55,25 +55,34 @@ func (s *Store) Lanes(ctx context.Context) ([]mailflow.Lane, error) {
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	lanes := make(map[string]mailflow.Lane)
+	lanes := make(map[[2]string]mailflow.Lane)
+	expiries := make(map[string]time.Time)
 	for _, d := range s.deliveries {
 		if !d.waits() || s.claims[d.ID] {
 			continue
 		}
-		l, known := lanes[d.Destination]
-		l.Destination = d.Destination
+		key := [2]string{d.Destination, d.Lane}
+		l, known := lanes[key]
+		l.Destination, l.Name = d.Destination, d.Lane
 		if !known || d.Due.Before(l.NextDue) {
 			l.NextDue = d.Due
 		}
-		if !d.Expires.IsZero() && (l.NextExpiry.IsZero() || d.Expires.Before(l.NextExpiry)) {
-			l.NextExpiry = d.Expires
+		first := expiries[d.Destination]
+		if !d.Expires.IsZero() && (first.IsZero() || d.Expires.Before(first)) {
+			expiries[d.Destination] = d.Expires
 		}
 		l.Count++
-		lanes[d.Destination] = l
+		lanes[key] = l
 	}
-	return slices.SortedFunc(maps.Values(lanes), func(a, b mailflow.Lane) int {
-		return cmp.Compare(a.Destination, b.Destination)
-	}), nil
+	list := make([]mailflow.Lane, 0, len(lanes))
+	for _, l := range lanes {
+		l.NextExpiry = expiries[l.Destination]
+		list = append(list, l)
+	}
+	slices.SortFunc(list, func(a, b mailflow.Lane) int {
+		return cmp.Or(cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Name, b.Name))
+	})
+	return list, nil
 }
 
 // Finish implements [mailflow.Queue].
@@ -97,6 +106,9 @@ func (s *Store) Finish(ctx context.Context, o *mailflow.Outcome) error {
 	}
 	for i := range o.Reports {
 		s.write(&o.Reports[i])
+	}
+	for _, h := range o.Hits {
+		s.hit(h)
 	}
 	return nil
 }

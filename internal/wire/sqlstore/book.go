@@ -3,6 +3,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -18,7 +19,7 @@ import (
 type book struct {
 	mu      sync.Mutex
 	claims  map[string]*claim
-	waiting map[string]int // destination -> rows that wait
+	waiting map[lane]int // rows that wait
 	depth   map[mailflow.State]int
 }
 
@@ -33,11 +34,20 @@ type claim struct {
 
 // place is where a delivery stands in the counts.
 type place struct {
-	destination string
-	state       mailflow.State
+	lane
+
+	state mailflow.State
 }
 
-func placeOf(d *mailflow.Delivery) place { return place{d.Destination, d.State} }
+// lane is one queue of a destination.
+type lane struct{ destination, name string }
+
+// compare orders lanes by destination, then name.
+func (l lane) compare(o lane) int {
+	return cmp.Or(cmp.Compare(l.destination, o.destination), cmp.Compare(l.name, o.name))
+}
+
+func placeOf(d *mailflow.Delivery) place { return place{lane{d.Destination, d.Lane}, d.State} }
 
 // waits reports whether a delivery in state st waits for an attempt.
 func waits(st mailflow.State) bool {
@@ -48,25 +58,32 @@ func waits(st mailflow.State) bool {
 func readBook(ctx context.Context, q querier) (*book, error) {
 	b := &book{
 		claims:  make(map[string]*claim),
-		waiting: make(map[string]int),
+		waiting: make(map[lane]int),
 		depth:   make(map[mailflow.State]int),
 	}
-	scan := func(rows *sql.Rows) error {
-		var p place
+	count := func(rows *sql.Rows) error {
+		var state mailflow.State
 		var n int
-		if err := rows.Scan(&p.destination, &p.state, &n); err != nil {
-			return err
+		err := rows.Scan(&state, &n)
+		b.depth[state] += n
+		return err
+	}
+	for _, query := range []string{
+		`SELECT state, count(*) FROM delivery INDEXED BY delivery_expires WHERE rests IS NULL GROUP BY state`,
+		`SELECT state, count(*) FROM delivery INDEXED BY delivery_rests WHERE rests IS NOT NULL GROUP BY state`,
+	} {
+		if err := each(ctx, q, count, query); err != nil {
+			return nil, err
 		}
-		b.add(p, n)
-		return nil
 	}
-	err := each(ctx, q, scan, `SELECT destination, state, count(*) FROM delivery INDEXED BY delivery_expires
-		WHERE rests IS NULL GROUP BY destination, state`)
-	if err != nil {
-		return nil, err
-	}
-	return b, each(ctx, q, scan, `SELECT '', state, count(*) FROM delivery INDEXED BY delivery_rests
-		WHERE rests IS NOT NULL GROUP BY state`)
+	return b, each(ctx, q, func(rows *sql.Rows) error {
+		var l lane
+		var n int
+		err := rows.Scan(&l.destination, &l.name, &n)
+		b.waiting[l] = n
+		return err
+	}, `SELECT destination, lane, count(*) FROM delivery INDEXED BY delivery_due
+		WHERE rests IS NULL GROUP BY destination, lane`)
 }
 
 // add counts n rows more at p.
@@ -77,8 +94,8 @@ func (b *book) add(p place, n int) {
 	if !waits(p.state) {
 		return
 	}
-	if b.waiting[p.destination] += n; b.waiting[p.destination] == 0 {
-		delete(b.waiting, p.destination)
+	if b.waiting[p.lane] += n; b.waiting[p.lane] == 0 {
+		delete(b.waiting, p.lane)
 	}
 }
 
@@ -164,6 +181,22 @@ func (b *book) claimed(id string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.claims[id] != nil
+}
+
+// unclaimed returns how many rows wait in each lane that nobody has.
+func (b *book) unclaimed() map[lane]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	waiting := maps.Clone(b.waiting)
+	for _, c := range b.claims {
+		if c.fresh || !waits(c.state) {
+			continue
+		}
+		if waiting[c.lane]--; waiting[c.lane] <= 0 {
+			delete(waiting, c.lane)
+		}
+	}
+	return waiting
 }
 
 // Depth implements [mailflow.Queue].

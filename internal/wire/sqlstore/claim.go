@@ -39,31 +39,33 @@ func (s *Store) claim(ctx context.Context, c mailflow.Claim) (claimed [][]byte, 
 	if c.Limit <= 0 {
 		return nil, nil
 	}
-	query := `SELECT id, state, data FROM delivery INDEXED BY delivery_due
-		WHERE rests IS NULL AND destination = ? AND due <= ? ORDER BY due, id`
+	query := `SELECT id, lane, state, data FROM delivery INDEXED BY delivery_due
+		WHERE rests IS NULL AND destination = ? AND lane = ? AND due <= ? ORDER BY due, id`
+	args := []any{c.Destination, c.Lane, micros(c.DueBy)}
 	if c.ExpiredOnly {
-		query = `SELECT id, state, data FROM delivery INDEXED BY delivery_expires
+		query = `SELECT id, lane, state, data FROM delivery INDEXED BY delivery_expires
 			WHERE rests IS NULL AND destination = ? AND expires > 0 AND expires <= ? ORDER BY expires`
+		args = []any{c.Destination, micros(c.DueBy)}
 	}
 	s.claimMu.Lock()
 	defer s.claimMu.Unlock()
 	s.book.mu.Lock()
 	defer s.book.mu.Unlock()
-	rows, err := s.claimer.query(ctx, query, c.Destination, micros(c.DueBy))
+	rows, err := s.claimer.query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
 	taken := make(map[string]*claim)
-	var id, state, data sql.RawBytes
+	var id, name, state, data sql.RawBytes
 	for len(claimed) < c.Limit && rows.Next() {
-		if err := rows.Scan(&id, &state, &data); err != nil {
+		if err := rows.Scan(&id, &name, &state, &data); err != nil {
 			return nil, err
 		}
 		if s.book.claims[string(id)] != nil {
 			continue
 		}
-		taken[string(id)] = &claim{place: place{c.Destination, mailflow.State(state)}}
+		taken[string(id)] = &claim{place: place{lane{c.Destination, string(name)}, mailflow.State(state)}}
 		claimed = append(claimed, slices.Clone(data))
 	}
 	if err := rows.Err(); err != nil {
@@ -73,71 +75,61 @@ func (s *Store) claim(ctx context.Context, c mailflow.Claim) (claimed [][]byte, 
 	return claimed, nil
 }
 
-// Lanes implements [mailflow.Queue]. It costs two look-ups for each
-// destination, however much waits there.
+// Lanes implements [mailflow.Queue]. It costs one look-up for each lane and one
+// for each destination, however much waits there.
 func (s *Store) Lanes(ctx context.Context) ([]mailflow.Lane, error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	s.book.mu.Lock()
-	destinations := slices.Sorted(maps.Keys(s.book.waiting))
-	s.book.mu.Unlock()
-	lanes := make([]mailflow.Lane, 0, len(destinations))
-	for _, name := range destinations {
-		l, err := s.lane(ctx, name)
+	waiting := s.book.unclaimed()
+	lanes := make([]mailflow.Lane, 0, len(waiting))
+	expiries := make(map[string]time.Time)
+	for _, l := range slices.SortedFunc(maps.Keys(waiting), lane.compare) {
+		due, waits, err := s.next(ctx, `SELECT id, due FROM delivery INDEXED BY delivery_due
+			WHERE rests IS NULL AND destination = ? AND lane = ? ORDER BY due, id`, l.destination, l.name)
 		if err != nil {
-			return nil, fmt.Errorf("looking at what waits for %q: %w", name, err)
+			return nil, fmt.Errorf("looking at what waits for %q: %w", l.destination, err)
 		}
-		if l.Count > 0 {
-			lanes = append(lanes, l)
+		if !waits {
+			continue // claimed since it was counted
 		}
+		expiry, known := expiries[l.destination]
+		if !known {
+			expiry, _, err = s.next(ctx, `SELECT id, expires FROM delivery INDEXED BY delivery_expires
+				WHERE rests IS NULL AND destination = ? AND expires > 0 ORDER BY expires`, l.destination)
+			if err != nil {
+				return nil, fmt.Errorf("looking at what expires for %q: %w", l.destination, err)
+			}
+			expiries[l.destination] = expiry
+		}
+		lanes = append(lanes, mailflow.Lane{
+			Destination: l.destination, Name: l.name, NextDue: due, NextExpiry: expiry, Count: waiting[l],
+		})
 	}
 	return lanes, nil
 }
 
-// lane returns what waits for one destination.
-func (s *Store) lane(ctx context.Context, name string) (mailflow.Lane, error) {
-	l := mailflow.Lane{Destination: name}
+// next returns the time of the first delivery of a query that nobody has, and
+// whether there is one.
+func (s *Store) next(ctx context.Context, query string, args ...any) (time.Time, bool, error) {
 	s.claimMu.Lock()
 	defer s.claimMu.Unlock()
 	s.book.mu.Lock()
 	defer s.book.mu.Unlock()
-	l.Count = s.book.waiting[name]
-	for _, c := range s.book.claims {
-		if c.destination == name && !c.fresh {
-			l.Count--
-		}
-	}
-	if l.Count <= 0 {
-		return l, nil
-	}
-	var err error
-	l.NextDue, err = s.next(ctx, `SELECT id, due FROM delivery INDEXED BY delivery_due
-		WHERE rests IS NULL AND destination = ? ORDER BY due, id`, name)
+	rows, err := s.claimer.query(ctx, query, args...)
 	if err != nil {
-		return l, err
-	}
-	l.NextExpiry, err = s.next(ctx, `SELECT id, expires FROM delivery INDEXED BY delivery_expires
-		WHERE rests IS NULL AND destination = ? AND expires > 0 ORDER BY expires`, name)
-	return l, err
-}
-
-// next returns the time of the first delivery of a query that nobody has.
-func (s *Store) next(ctx context.Context, query, name string) (time.Time, error) {
-	rows, err := s.claimer.query(ctx, query, name)
-	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, false, err
 	}
 	defer func() { _ = rows.Close() }()
 	var id sql.RawBytes
 	var at int64
 	for rows.Next() {
 		if err := rows.Scan(&id, &at); err != nil {
-			return time.Time{}, err
+			return time.Time{}, false, err
 		}
 		if s.book.claims[string(id)] == nil {
-			return timeOf(at), nil
+			return timeOf(at), true, nil
 		}
 	}
-	return time.Time{}, rows.Err()
+	return time.Time{}, false, rows.Err()
 }

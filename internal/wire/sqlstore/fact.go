@@ -4,6 +4,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -23,16 +24,16 @@ func (v view) Version(ctx context.Context, key string) (int64, error) {
 	return version, nil
 }
 
-// Count implements [mailflow.View]. It looks at limit hits at most: windows of
+// Count implements [mailflow.View]. It looks at limit rows at most: windows of
 // those who loop are long.
 func (v view) Count(ctx context.Context, key string, since time.Time, limit int) (int, error) {
 	var n int
-	_, err := one(ctx, v.q, []any{&n}, `SELECT count(*) FROM (SELECT 1 FROM hit WHERE key = ? AND at >= ? LIMIT ?)`,
+	_, err := one(ctx, v.q, []any{&n}, `SELECT coalesce(sum(count), 0) FROM (SELECT count FROM hit WHERE key = ? AND at >= ? LIMIT ?)`,
 		[]byte(key), micros(since), max(limit, 0))
 	if err != nil {
 		return 0, fmt.Errorf("counting the hits of %q: %w", key, err)
 	}
-	return n, nil
+	return min(n, max(limit, 0)), nil
 }
 
 // Version implements [mailflow.View].
@@ -49,6 +50,40 @@ func (s *Store) Count(ctx context.Context, key string, since time.Time, limit in
 		return 0, err
 	}
 	return view{s.readers}.Count(ctx, key, since, limit)
+}
+
+// Hits implements [mailflow.Ledger].
+func (s *Store) Hits(ctx context.Context, key string, since time.Time) ([]mailflow.Hit, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	found := []mailflow.Hit{}
+	err := each(ctx, s.readers, func(rows *sql.Rows) error {
+		h := mailflow.Hit{Key: key}
+		var at, expires int64
+		if err := rows.Scan(&at, &h.Count, &expires); err != nil {
+			return err
+		}
+		h.At, h.Expires = timeOf(at), timeOf(expires)
+		found = append(found, h)
+		return nil
+	}, `SELECT at, count, expires FROM hit WHERE key = ? AND at >= ? ORDER BY at`, []byte(key), micros(since))
+	if err != nil {
+		return nil, fmt.Errorf("listing the hits of %q: %w", key, err)
+	}
+	return found, nil
+}
+
+// hit adds h to its window.
+func (c *change) hit(h mailflow.Hit) error {
+	_, err := c.exec(`INSERT INTO hit (key, at, count, expires) VALUES (?, ?, ?, ?)
+		ON CONFLICT (key, at) DO UPDATE SET count = count + excluded.count,
+			expires = iif(expires = 0 OR excluded.expires = 0, 0, max(expires, excluded.expires))`,
+		[]byte(h.Key), micros(h.At), h.Count, micros(h.Expires))
+	if err != nil {
+		return fmt.Errorf("writing a hit of %q: %w", h.Key, err)
+	}
+	return nil
 }
 
 // checkFacts returns a [mailflow.StaleError] for the first that does not hold.
@@ -93,8 +128,7 @@ func (c *change) writeFacts(facts []mailflow.Fact) error {
 			_, err = c.exec(`INSERT INTO record (key, version, expires) VALUES (?, 1, ?) ON CONFLICT DO NOTHING`,
 				[]byte(f.Key), micros(f.Expires))
 		case mailflow.FactBelow:
-			_, err = c.exec(`INSERT INTO hit (key, at, expires) VALUES (?, ?, ?)`,
-				[]byte(f.Key), micros(f.At), micros(f.Expires))
+			err = c.hit(mailflow.Hit{Key: f.Key, At: f.At, Count: 1, Expires: f.Expires})
 		case mailflow.FactExists, mailflow.FactVersion:
 		}
 		if err != nil {

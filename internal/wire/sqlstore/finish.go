@@ -96,6 +96,11 @@ func (s *Store) finish(c *change, f *finished) error {
 			return fmt.Errorf("committing a report: %w", err)
 		}
 	}
+	for _, h := range f.Hits {
+		if err := c.hit(h); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -132,9 +137,9 @@ func (s *Store) replaceClaimed(c *change, d *mailflow.Delivery, data []byte) err
 
 // replace replaces the row of a delivery.
 func (s *Store) replace(c *change, d *mailflow.Delivery, data []byte, rests any) error {
-	n, err := c.exec(`UPDATE delivery SET destination = ?, server = ?, state = ?, due = ?, expires = ?, rests = ?, data = ?
+	n, err := c.exec(`UPDATE delivery SET destination = ?, lane = ?, server = ?, state = ?, due = ?, expires = ?, rests = ?, data = ?
 		WHERE id = ?`,
-		d.Destination, d.Server, string(d.State), micros(d.Due), micros(d.Expires), rests, string(data), d.ID)
+		d.Destination, d.Lane, d.Server, string(d.State), micros(d.Due), micros(d.Expires), rests, string(data), d.ID)
 	if err == nil && n == 0 {
 		err = mailflow.ErrNoRecord
 	}

@@ -148,9 +148,9 @@ func (s *Store) insertMessage(c *change, p *encoded) error {
 
 // insertDelivery writes a new row of the queue.
 func (s *Store) insertDelivery(c *change, d *mailflow.Delivery, data []byte) error {
-	_, err := c.exec(`INSERT INTO delivery (id, message, destination, server, state, due, expires, rests, data)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		d.ID, d.Message, d.Destination, d.Server, string(d.State), micros(d.Due), micros(d.Expires), s.rests(d), string(data))
+	_, err := c.exec(`INSERT INTO delivery (id, message, destination, lane, server, state, due, expires, rests, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		d.ID, d.Message, d.Destination, d.Lane, d.Server, string(d.State), micros(d.Due), micros(d.Expires), s.rests(d), string(data))
 	if isDuplicate(err) {
 		return fmt.Errorf("delivery %s: %w", d.ID, mailflow.ErrDuplicate)
 	}

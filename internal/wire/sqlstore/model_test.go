@@ -79,7 +79,7 @@ func (m *model) soon() time.Time {
 
 func (m *model) delivery(message string) mailflow.Delivery {
 	return mailflow.Delivery{
-		ID: m.id(), Message: message, Server: m.pick("s", "t"), Destination: m.lane(), State: m.state(),
+		ID: m.id(), Message: message, Server: m.pick("s", "t"), Destination: m.lane(), Lane: m.pick("", "x"), State: m.state(),
 		Created: m.now, Due: m.soon(), Expires: m.soon().Add(24 * time.Hour),
 	}
 }
@@ -162,7 +162,7 @@ func (m *model) commit() {
 }
 
 func (m *model) claim() {
-	c := mailflow.Claim{Destination: m.lane(), DueBy: m.now, Limit: m.rand.IntN(5), ExpiredOnly: m.rand.IntN(4) == 0}
+	c := mailflow.Claim{Destination: m.lane(), Lane: m.pick("", "x"), DueBy: m.now, Limit: m.rand.IntN(5), ExpiredOnly: m.rand.IntN(4) == 0}
 	sql, err := m.sql.ClaimDue(m.Context(), c)
 	mem, err2 := m.mem.ClaimDue(m.Context(), c)
 	m.alike("claim", err, err2)
@@ -194,6 +194,9 @@ func (m *model) finish() {
 		if m.rand.IntN(4) == 0 {
 			sql.Unrouted = append(sql.Unrouted, *m.unrouted(d.Message))
 		}
+	}
+	for range m.rand.IntN(3) {
+		sql.Hits = append(sql.Hits, mailflow.Hit{Key: m.pick("k", "l"), At: m.now, Count: 1 + m.rand.IntN(3), Expires: m.soon().Add(5 * time.Hour)})
 	}
 	mem = sql
 	if m.rand.IntN(3) == 0 {
@@ -260,6 +263,7 @@ func (m *model) check() {
 		"deliveries": func(s mailflow.Store) (any, error) { return s.Deliveries(ctx, mailflow.QueueQuery{}) },
 		"box":        func(s mailflow.Store) (any, error) { return s.Unrouted(ctx, "", 0) },
 		"version":    func(s mailflow.Store) (any, error) { return s.Version(ctx, "k") },
+		"hits":       func(s mailflow.Store) (any, error) { return s.Hits(ctx, "k", m.now.Add(-6*time.Hour)) },
 		"count":      func(s mailflow.Store) (any, error) { return s.Count(ctx, "k", m.now.Add(-3*time.Hour), 9) },
 	} {
 		sql, err := get(m.sql)

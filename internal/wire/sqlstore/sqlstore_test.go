@@ -139,11 +139,10 @@ func TestFromEmpty(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "mail")
 	s := start(t, Options{Dir: dir})
 	for query, want := range map[string]string{
-		`PRAGMA journal_mode`:   "wal",
-		`PRAGMA synchronous`:    "2",
-		`PRAGMA auto_vacuum`:    "2",
-		`PRAGMA query_only`:     "0",
-		`PRAGMA freelist_count`: "0",
+		`PRAGMA journal_mode`: "wal",
+		`PRAGMA synchronous`:  "2",
+		`PRAGMA auto_vacuum`:  "2",
+		`PRAGMA query_only`:   "0",
 	} {
 		var got string
 		err := s.write(t.Context(), 0, func(c *change) error {

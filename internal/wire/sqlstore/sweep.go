@@ -29,7 +29,7 @@ type sweepStep func(c *change) (int, error)
 func (s *Store) Sweep(ctx context.Context, r mailflow.Retention, now time.Time) (int, error) {
 	steps := []sweepStep{
 		expired(`DELETE FROM record WHERE key IN (SELECT key FROM record WHERE expires > 0 AND expires <= ? LIMIT ?)`, now),
-		expired(`DELETE FROM hit WHERE n IN (SELECT n FROM hit WHERE expires > 0 AND expires <= ? LIMIT ?)`, now),
+		expired(`DELETE FROM hit WHERE (key, at) IN (SELECT key, at FROM hit WHERE expires > 0 AND expires <= ? LIMIT ?)`, now),
 	}
 	for _, st := range mailflow.States {
 		if keep := r.Of(st); keep > 0 {

@@ -5,6 +5,7 @@ package journal
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -31,11 +32,27 @@ func (s *store) Count(ctx context.Context, key string, since time.Time, limit in
 func (s *store) count(key string, since time.Time, limit int) int {
 	n := 0
 	for _, h := range s.hits[key] {
-		if n < limit && !h.At.Before(micro(since)) {
-			n++
+		if !h.At.Before(micro(since)) {
+			n += h.Count
 		}
 	}
-	return n
+	return min(n, max(limit, 0))
+}
+
+// Hits implements mailflow.Ledger.
+func (s *store) Hits(ctx context.Context, key string, since time.Time) ([]mailflow.Hit, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	found := []mailflow.Hit{}
+	for _, h := range s.hits[key] {
+		if !h.At.Before(micro(since)) {
+			found = append(found, mailflow.Hit{Key: key, At: h.At, Count: h.Count, Expires: h.Expires})
+		}
+	}
+	slices.SortFunc(found, func(a, b mailflow.Hit) int { return a.At.Compare(b.At) })
+	return found, nil
 }
 
 // view is the view of a decision that is made inside a commit, where the
@@ -83,7 +100,7 @@ func (s *store) factChanges(facts []mailflow.Fact) []change {
 		case mailflow.FactAbsent:
 			changes = append(changes, change{Record: &record{Key: []byte(f.Key), Version: 1, Expires: micro(f.Expires)}})
 		case mailflow.FactBelow:
-			changes = append(changes, change{Hit: &hit{Key: []byte(f.Key), At: micro(f.At), Expires: micro(f.Expires)}})
+			changes = append(changes, change{Hit: &hit{Key: []byte(f.Key), At: micro(f.At), Count: 1, Expires: micro(f.Expires)}})
 		case mailflow.FactExists, mailflow.FactVersion:
 		}
 	}

@@ -27,7 +27,7 @@ func (s *store) ClaimDue(ctx context.Context, c mailflow.Claim) ([]mailflow.Deli
 	var due []*delivery
 	for id, d := range s.deliveries {
 		if waits(d.State) && !s.claims[id] && d.Destination == c.Destination &&
-			!order(d).After(micro(c.DueBy)) && !(c.ExpiredOnly && d.Expires.IsZero()) {
+			(c.ExpiredOnly || d.Lane == c.Lane) && !order(d).After(micro(c.DueBy)) && !(c.ExpiredOnly && d.Expires.IsZero()) {
 			due = append(due, d)
 		}
 	}
@@ -49,23 +49,31 @@ func (s *store) Lanes(ctx context.Context) ([]mailflow.Lane, error) {
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	lanes := make(map[string]mailflow.Lane)
+	lanes := make(map[[2]string]mailflow.Lane)
+	expiries := make(map[string]time.Time) // by destination
 	for id, d := range s.deliveries {
 		if !waits(d.State) || s.claims[id] {
 			continue
 		}
-		l, known := lanes[d.Destination]
-		l.Destination = d.Destination
+		key := [2]string{d.Destination, d.Lane}
+		l, known := lanes[key]
+		l.Destination, l.Name = d.Destination, d.Lane
 		if !known || d.Due.Before(l.NextDue) {
 			l.NextDue = d.Due
 		}
-		if !d.Expires.IsZero() && (l.NextExpiry.IsZero() || d.Expires.Before(l.NextExpiry)) {
-			l.NextExpiry = d.Expires
+		first := expiries[d.Destination]
+		if !d.Expires.IsZero() && (first.IsZero() || d.Expires.Before(first)) {
+			expiries[d.Destination] = d.Expires
 		}
 		l.Count++
-		lanes[d.Destination] = l
+		lanes[key] = l
 	}
-	return slices.Collect(maps.Values(lanes)), nil
+	list := make([]mailflow.Lane, 0, len(lanes))
+	for _, l := range lanes {
+		l.NextExpiry = expiries[l.Destination]
+		list = append(list, l)
+	}
+	return list, nil
 }
 
 // Finish implements mailflow.Queue.
@@ -94,6 +102,9 @@ func (s *store) Finish(ctx context.Context, o *mailflow.Outcome) error {
 	}
 	for i := range o.Reports {
 		changes = append(changes, s.changesOf(&o.Reports[i])...)
+	}
+	for _, h := range o.Hits {
+		changes = append(changes, change{Hit: &hit{Key: []byte(h.Key), At: micro(h.At), Count: h.Count, Expires: micro(h.Expires)}})
 	}
 	if err := s.write(changes); err != nil {
 		return err

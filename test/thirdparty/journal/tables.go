@@ -17,6 +17,7 @@ type tables struct {
 	unrouted   map[string]*mailflow.Unrouted
 	records    map[string]record
 	hits       map[string][]hit
+	values     map[string]value
 }
 
 // message is a row of the ledger.
@@ -55,7 +56,15 @@ type record struct {
 type hit struct {
 	Key     []byte    `json:"key"`
 	At      time.Time `json:"at"`
+	Count   int       `json:"count"`
 	Expires time.Time `json:"expires,omitzero"`
+}
+
+// value is a value of the gateway's own.
+type value struct {
+	Key     []byte `json:"key"`
+	Version int64  `json:"version"`
+	Bytes   []byte `json:"bytes"`
 }
 
 // change is one row that is written or, if Gone is set, deleted. One of the
@@ -66,6 +75,7 @@ type change struct {
 	Unrouted *mailflow.Unrouted `json:"unrouted,omitempty"`
 	Record   *record            `json:"record,omitempty"`
 	Hit      *hit               `json:"hit,omitempty"`
+	Value    *value             `json:"value,omitempty"`
 	Gone     bool               `json:"gone,omitempty"`
 }
 
@@ -73,6 +83,7 @@ func newTables() tables {
 	return tables{
 		messages: make(map[string]*message), deliveries: make(map[string]*delivery),
 		unrouted: make(map[string]*mailflow.Unrouted), records: make(map[string]record), hits: make(map[string][]hit),
+		values: make(map[string]value),
 	}
 }
 
@@ -90,8 +101,24 @@ func (t *tables) apply(c *change) {
 	case c.Hit != nil && c.Gone:
 		t.forgetHit(c.Hit)
 	case c.Hit != nil:
-		key := string(c.Hit.Key)
-		t.hits[key] = append(t.hits[key], *c.Hit)
+		t.addHit(c.Hit)
+	case c.Value != nil:
+		set(t.values, string(c.Value.Key), *c.Value, c.Gone)
+	}
+}
+
+// addHit adds h to its window. Hits at one time are one.
+func (t *tables) addHit(h *hit) {
+	key := string(h.Key)
+	window := t.hits[key]
+	i := slices.IndexFunc(window, func(o hit) bool { return o.At.Equal(h.At) })
+	if i < 0 {
+		t.hits[key] = append(window, *h)
+		return
+	}
+	window[i].Count += h.Count
+	if old := window[i].Expires; h.Expires.IsZero() || !old.IsZero() && h.Expires.After(old) {
+		window[i].Expires = h.Expires
 	}
 }
 
@@ -103,10 +130,10 @@ func set[V any](rows map[string]V, key string, row V, gone bool) {
 	}
 }
 
-// forgetHit deletes one hit that is like h.
+// forgetHit deletes the hit at the time of h.
 func (t *tables) forgetHit(h *hit) {
 	key := string(h.Key)
-	i := slices.IndexFunc(t.hits[key], func(o hit) bool { return o.At.Equal(h.At) && o.Expires.Equal(h.Expires) })
+	i := slices.IndexFunc(t.hits[key], func(o hit) bool { return o.At.Equal(h.At) })
 	if i < 0 {
 		return
 	}
@@ -142,6 +169,11 @@ func (t *tables) all(yield func(change) bool) {
 			if !yield(change{Hit: &h}) {
 				return
 			}
+		}
+	}
+	for _, v := range t.values {
+		if !yield(change{Value: &v}) {
+			return
 		}
 	}
 }
