@@ -69,6 +69,16 @@ func words(d *caddyfile.Dispenser) ([]string, error) {
 	return all, nil
 }
 
+// bare reads a directive that has neither arguments nor a block; d stands
+// before its name.
+func bare(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return noBlock(d)
+}
+
 // noBlock refuses a block after the arguments.
 func noBlock(d *caddyfile.Dispenser) error {
 	if d.NextBlock(0) {

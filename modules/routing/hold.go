@@ -51,6 +51,9 @@ func (h *Hold) Handle(ctx context.Context, tx *mailflow.Transaction, next mailfl
 		if v.Action != nil && (!ok || deliver.Hold != "") {
 			continue
 		}
+		if v.Action == nil && tx.Sending.Server != nil {
+			deliver = tx.Sending.Server.Deliver(v.Recipient)
+		}
 		deliver.Hold = h.Reason
 		if err := hold(tx, v.Recipient.Address, deliver); err != nil {
 			return fmt.Errorf("holding the delivery to %s: %w", v.Recipient.Address, err)

@@ -172,7 +172,7 @@ func (v *variables) ofContent(name string) (any, bool) {
 	m := v.tx.Message
 	switch name {
 	case "from":
-		return authorOf(v.tx).String(), true
+		return authorOf(v.tx, mailflow.BehaviorDocumented).Address.String(), true
 	case "size":
 		return m.Size(), true
 	case "subject":

@@ -43,7 +43,7 @@ func (m *MatchFrom) Provision(caddy.Context) (err error) {
 
 // Match implements mailflow.Matcher.
 func (m *MatchFrom) Match(_ context.Context, tx *mailflow.Transaction, _ mailflow.Recipient) (bool, error) {
-	return tx.Message != nil && m.filter.Match(authorOf(tx)), nil
+	return tx.Message != nil && m.filter.Match(authorOf(tx, mailflow.BehaviorDocumented).Address), nil
 }
 
 // UnmarshalCaddyfile reads the matcher. Syntax:

@@ -175,3 +175,9 @@ func (f Filter) MatchDomain(domain string) bool {
 func (f Filter) Match(a mailflow.Address) bool {
 	return f.MatchAddress(a) || f.MatchDomain(a.Domain)
 }
+
+// MatchBelow reports whether f allows a only because a "*.domain" of its
+// entries does.
+func (f Filter) MatchBelow(a mailflow.Address) bool {
+	return !f.MatchAddress(a) && !f.domains[a.Domain] && f.MatchDomain(a.Domain)
+}

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sender
+
+import (
+	"slices"
+
+	"github.com/mailcaddy/mailcaddy/internal/rule/relay"
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+// ReplyNotYours refuses a mail in the name of another of our domains.
+var ReplyNotYours = &mailflow.Reply{
+	Code: 550, Enhanced: mailflow.EnhancedCode{5, 7, 1}, Text: "You may not send as the address in From",
+}
+
+// May reports whether the peer may send a mail that is from these authors, the
+// addresses in From: nil, or [ReplyNotYours]. A submitter sends as any address
+// of its own domain, which is the one that its user or listener names, else
+// the default one; as those of its from_filter; and as addresses of domains
+// that are not ours, which [Decide] encapsulates where it must. Addresses of
+// our other domains are not its own. Who does not submit is not asked: that
+// mail only comes in.
+func May(authors []mailflow.Address, peer *mailflow.Peer, domains mailflow.Domains) *mailflow.Reply {
+	if !peer.Submits || slices.Contains(peer.FromFilter, Anybody) {
+		return nil
+	}
+	own := domains.Find(peer.Domain)
+	if own == nil {
+		own = domains.Default()
+	}
+	for _, a := range authors {
+		d := domains.Find(a.Domain)
+		if d == nil || own != nil && d.Name == own.Name {
+			continue
+		}
+		// A list that cannot be read was refused when it was loaded.
+		if f, err := relay.ParseFilter(peer.FromFilter); err != nil || !f.Match(a) {
+			return ReplyNotYours
+		}
+	}
+	return nil
+}
