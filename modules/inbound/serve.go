@@ -20,6 +20,7 @@ func (s *SMTP) Serve(ctx context.Context, ln net.Listener, gate mailflow.Gate) e
 	if hostname == "" {
 		hostname = "localhost"
 	}
+	away := refusalsOf(ctx, s.Name)
 	guard := smtpguard.New(smtpguard.Options{
 		Hostname:         hostname,
 		LMTP:             s.lmtp,
@@ -32,7 +33,7 @@ func (s *SMTP) Serve(ctx context.Context, ln net.Listener, gate mailflow.Gate) e
 		Guesses:          guessesOf(ctx),
 		Exempt:           s.exempt,
 		Now:              time.Now,
-		Report:           s.report,
+		Report:           func(i smtpguard.Incident) { s.report(away, i) },
 		Debug:            func(text string) { s.log.Debug("protocol library says", zap.String("text", text)) },
 	}, &backend{door: s, gate: gate})
 	for _, w := range s.wrappers {
@@ -53,9 +54,11 @@ func doorOf(l mailflow.Listener) *SMTP {
 // settings returns s: an LMTP door has its settings from it.
 func (s *SMTP) settings() *SMTP { return s }
 
-// report logs what the guard did on its own.
-func (s *SMTP) report(i smtpguard.Incident) {
-	fields := []zap.Field{zap.String("listener", s.Name)}
+// report logs what the guard did on its own. Connections that are turned away
+// go by away.
+func (s *SMTP) report(away *refusals, i smtpguard.Incident) {
+	log := s.log.With(zap.String("listener", s.Name))
+	var fields []zap.Field
 	if i.IP.IsValid() {
 		fields = append(fields, zap.Stringer("ip", i.IP))
 	}
@@ -67,18 +70,18 @@ func (s *SMTP) report(i smtpguard.Incident) {
 	}
 	switch i.Kind {
 	case smtpguard.AuthFailed:
-		s.log.Warn("login refused", fields...)
+		log.Warn("login refused", fields...)
 	case smtpguard.TooManyErrors:
-		s.log.Info("session closed after too many errors", fields...)
+		log.Info("session closed after too many errors", fields...)
 	case smtpguard.TooManySessions:
-		s.log.Warn("connection refused, too many sessions", fields...)
+		away.log(log, fields...)
 	case smtpguard.TooManyGuesses:
-		s.log.Warn("login not looked at, too many refused before", fields...)
+		log.Warn("login not looked at, too many refused before", fields...)
 	case smtpguard.AcceptFailed:
-		s.log.Warn("accepting a connection", fields...)
+		log.Warn("accepting a connection", fields...)
 	case smtpguard.TLSFailed:
-		s.log.Info("tls handshake failed", fields...)
+		log.Info("tls handshake failed", fields...)
 	case smtpguard.Panicked:
-		s.log.Error("session panicked", fields...)
+		log.Error("session panicked", fields...)
 	}
 }
