@@ -26,6 +26,9 @@ type Config struct {
 	Domains mailflow.Domains
 	// Servers are the outgoing servers by name.
 	Servers map[string]*Server
+	// Signers sign for our domains (DKIM), by domain. What is signed at an
+	// attempt is signed by today's.
+	Signers map[string]mailflow.Signer
 	// Doors are the listeners.
 	Doors []Door
 	// Inbound and Outbound are the routes; what they leave pending goes to the
@@ -110,13 +113,16 @@ var DefaultRetention = mailflow.Retention{
 	Seen:     30 * 24 * time.Hour,
 }
 
-// Event is one thing that happened to a message, after it was committed.
+// Event is one thing that happened to a message, after it was committed, or to
+// an outgoing server.
 type Event struct {
 	Kind EventKind
 	// Message and Delivery are IDs; Delivery is empty for received mail.
 	Message, Delivery string
 	// Listener or Server is where it came in or went out.
 	Listener, Server string
+	// Domain is our domain, of [EventLimitNear] only.
+	Domain string
 	// Recipients are those it is about.
 	Recipients []string
 	// From is the envelope sender.
@@ -144,4 +150,12 @@ const (
 	EventFailed   EventKind = "failed"
 	EventExpired  EventKind = "expired"
 	EventDropped  EventKind = "dropped"
+
+	// EventServerDown tells that the Server takes no mail, and in Reason why;
+	// EventServerUp that it does again, after Took.
+	EventServerDown EventKind = "server_down"
+	EventServerUp   EventKind = "server_up"
+	// EventLimitNear tells that most of a limit is used up, once in its
+	// window. Server or Domain is set, Reason says which limit it is.
+	EventLimitNear EventKind = "limit_near"
 )

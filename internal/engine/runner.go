@@ -303,6 +303,17 @@ func (r *runner) lane(destination string) *lane {
 	return l
 }
 
+// Down implements [mailflow.ServerView].
+func (r *runner) Down(server string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.lanes[server]
+	if l == nil || l.outage == nil {
+		return ""
+	}
+	return "it cannot be reached since " + l.outage.since.UTC().Format(time.RFC3339)
+}
+
 // down lists the destinations that cannot be reached.
 func (r *runner) down() []string {
 	r.mu.Lock()
