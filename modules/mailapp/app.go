@@ -73,14 +73,16 @@ type App struct {
 	// How long what is over is kept. Default: the fields' defaults.
 	Retention Retention `json:"retention,omitzero"`
 
-	ctx        caddy.Context
-	logger     *zap.Logger
-	listeners  map[string]any // loaded, by name
-	services   *mailflow.Services
-	config     *engine.Config
-	observers  []func(engine.Event)
-	engine     *engine.Engine
-	generation *engine.Generation
+	ctx       caddy.Context
+	logger    *zap.Logger
+	listeners map[string]any // loaded, by name
+	// storeInClear are options of the store whose secret is written out.
+	storeInClear []string
+	services     *mailflow.Services
+	config       *engine.Config
+	observers    []func(engine.Event)
+	engine       *engine.Engine
+	generation   *engine.Generation
 
 	certificates certificates
 }
@@ -112,7 +114,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 	return a.provisionObservers(ctx)
 }
 
-// Validate checks what Provision does not need to know.
+// Validate checks what Provision does not need to know, and warns of what
+// loads and is perhaps not meant.
 func (a *App) Validate() error {
 	if a.GracePeriod < 0 {
 		return errors.New("grace_period is negative")
@@ -120,7 +123,11 @@ func (a *App) Validate() error {
 	if err := a.Queue.validate(); err != nil {
 		return err
 	}
-	return a.Retention.validate(a.config.Queue.GiveUp)
+	if err := a.Retention.validate(a.config.Queue.GiveUp); err != nil {
+		return err
+	}
+	a.warn()
+	return nil
 }
 
 // Start makes this configuration the one that serves. It leaves nothing behind
@@ -139,9 +146,6 @@ func (a *App) Start() error {
 	}
 	eng.Activate(gen)
 	a.engine, a.generation = eng, gen
-	for _, f := range a.lint() {
-		a.logger.Warn(f.message, f.fields...)
-	}
 	return nil
 }
 
@@ -209,6 +213,7 @@ func (a *App) provisionStore() error {
 	if len(a.StoreRaw) == 0 {
 		a.StoreRaw = json.RawMessage(`{"module":"sqlite"}`)
 	}
+	a.storeInClear = secretsInClear(a.StoreRaw)
 	guest, err := a.ctx.LoadModule(a, "StoreRaw")
 	if err != nil {
 		return fmt.Errorf("loading the mail store: %w", err)

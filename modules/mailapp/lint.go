@@ -16,26 +16,48 @@ type finding struct {
 	fields  []zap.Field
 }
 
+// found makes a finding; nextStep is what the operator can do.
+func found(message, nextStep string, fields ...zap.Field) finding {
+	return finding{message, append(fields, zap.String("next_step", nextStep))}
+}
+
+// warn tells what lint found.
+func (a *App) warn() {
+	for _, f := range a.lint() {
+		a.logger.Warn(f.message, f.fields...)
+	}
+}
+
+// lint returns what an operator should know about the configuration. It looks
+// at nothing else.
+func (a *App) lint() []finding {
+	var all []finding
+	for _, look := range []func() []finding{
+		a.lintServers, a.lintPorts, a.lintDoors, a.lintSenders, a.lintDomains, a.lintSigning, a.lintSecrets, a.lintRoutes,
+	} {
+		all = append(all, look()...)
+	}
+	return all
+}
+
+// lintDoors looks at the listeners.
+func (a *App) lintDoors() []finding {
+	if len(a.config.Doors) > 0 {
+		return nil
+	}
+	return []finding{found(
+		"no listener is configured, no mail comes in",
+		"add `smtp 127.0.0.1:2525` or `smtp :25`",
+	)}
+}
+
 // finals are the handlers that decide about every recipient they get.
 var finals = []string{"capture", "choose_server", "drop", "hold", "reject", "unrouted"}
 
-// lint returns what an operator should know about the configuration.
-func (a *App) lint() []finding {
-	var found []finding
-	if len(a.config.Servers) == 0 {
-		found = append(found, finding{
-			"no outgoing server is configured, everything that is sent is captured",
-			[]zap.Field{zap.String("next_step", "add an outgoing block with `via smtp HOST:PORT`")},
-		})
-	}
-	if len(a.config.Doors) == 0 {
-		found = append(found, finding{
-			"no listener is configured, no mail comes in",
-			[]zap.Field{zap.String("next_step", "add `smtp 127.0.0.1:2525` or `smtp :25`")},
-		})
-	}
-	found = append(found, unreachable(mailflow.Inbound, a.config.Inbound[:len(a.Routes.Inbound)])...)
-	return append(found, unreachable(mailflow.Outbound, a.config.Outbound[:len(a.Routes.Outbound)])...)
+// lintRoutes looks at the written routes.
+func (a *App) lintRoutes() []finding {
+	inbound := unreachable(mailflow.Inbound, a.config.Inbound[:len(a.Routes.Inbound)])
+	return append(inbound, unreachable(mailflow.Outbound, a.config.Outbound[:len(a.Routes.Outbound)])...)
 }
 
 // unreachable finds a step of the written route that nothing can reach.
@@ -44,13 +66,11 @@ func unreachable(name mailflow.RouteName, route mailflow.Route) []finding {
 		if len(step.Match) > 0 || i+1 == len(route) || !slices.Contains(finals, step.Name) {
 			continue
 		}
-		return []finding{{
+		return []finding{found(
 			"a handler is never reached, the one before it takes everything",
-			[]zap.Field{
-				zap.String("route", string(name)), zap.String("handler", route[i+1].Name), zap.String("before", step.Name),
-				zap.String("next_step", "give the one before it a matcher, or change their order"),
-			},
-		}}
+			"give the one before it a matcher, or change their order",
+			zap.String("route", string(name)), zap.String("handler", route[i+1].Name), zap.String("before", step.Name),
+		)}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
 	"github.com/mailcaddy/mailcaddy/internal/engine"
+	"github.com/mailcaddy/mailcaddy/internal/rule/preset"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -30,25 +31,37 @@ type Outgoing struct {
 	// It is used only when there is no other server. Default: false.
 	Default bool `json:"default,omitempty"`
 
+	// The provider that it belongs to, such as "postmark" or "gmail". It gives
+	// what the server and its `via smtp` do not say themselves. Default: none.
+	Preset string `json:"preset,omitempty"`
+
+	// The argument of the preset: the region of amazon_ses, or "eu" of
+	// mailgun. Default: that of the preset.
+	PresetArgs []string `json:"preset_args,omitempty"`
+
 	// What it is for: "transactional" or "mass". Default: transactional mail,
 	// and mass mail as long as no other server is for that.
 	Purpose string `json:"purpose,omitempty"`
 
 	// The reverse-path it is given: "bounce" for the bounce address of the
 	// message's domain, "from" for the address in From, "login" for the one
-	// that the gateway logs in with. Default: bounce.
+	// that the gateway logs in with. Default: that of the preset, or bounce.
 	Envelope mailflow.EnvelopeRule `json:"envelope,omitempty"`
 
 	// Whether it takes the null reverse-path, which reports have. Default:
-	// true.
+	// what is known of the preset, or true.
 	NullSender *bool `json:"null_sender,omitempty"`
 
 	// How many recipients it is handed in a period, such as "200/day" or
-	// "14/s". What exceeds it waits. Default: no limit.
+	// "14/s". What exceeds it waits. Default: those of the preset, or none.
 	Limit []string `json:"limit,omitempty"`
 
 	// How it is reached. Required.
 	ViaRaw json.RawMessage `json:"via,omitempty" caddy:"namespace=mail.transports inline_key=transport"`
+
+	provider  *preset.Preset // nil = none
+	transport string         // its name
+	inClear   []string       // options of via whose secret is written out
 }
 
 // Bounds of a priority, and what a server has that names none: Odoo's default,
@@ -69,10 +82,15 @@ func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) 
 	if o == nil || len(o.ViaRaw) == 0 {
 		return nil, errors.New("it does not say how it is reached; add `via smtp HOST:PORT`")
 	}
+	var err error
+	if o.provider, err = o.applyPreset(); err != nil {
+		return nil, err
+	}
 	server, err := o.resolve(name)
 	if err != nil {
 		return nil, err
 	}
+	o.inClear = secretsInClear(o.ViaRaw)
 	guest, err := a.ctx.LoadModule(o, "ViaRaw")
 	if err != nil {
 		return nil, fmt.Errorf("loading its transport: %w", err)
@@ -116,8 +134,19 @@ func (o *Outgoing) resolve(name string) (server mailflow.Server, err error) {
 	if server.FromFilter, err = resolveFilter(o.FromFilter, someSenders); err != nil {
 		return server, fmt.Errorf("from_filter: %w", err)
 	}
-	server.Limits, err = parseLimits(o.Limit)
-	return server, err
+	if server.Limits, err = parseLimits(o.Limit); err != nil || o.provider == nil {
+		return server, err
+	}
+	if o.Envelope == "" {
+		server.Envelope = cmp.Or(o.provider.Envelope, mailflow.EnvelopeBounce)
+	}
+	if o.NullSender == nil {
+		server.NoNullSender = o.provider.NullSender == preset.No
+	}
+	if len(o.Limit) == 0 {
+		server.Limits = o.provider.Limits
+	}
+	return server, nil
 }
 
 // account returns the address that a transport logs in with.
@@ -166,6 +195,7 @@ func (a *App) provisionServers() ([]mailflow.Server, error) {
 //		priority    <number>
 //		from_filter <addresses and domains...>
 //		default
+//		preset      <name> [<argument>]
 //		purpose     transactional|mass
 //		envelope    bounce|from|login
 //		null_sender yes|no
@@ -185,6 +215,7 @@ func (a *App) readOutgoing(d *caddyfile.Dispenser) error {
 		"priority":    caddyblock.Int(&server.Priority, 1, maxPriority),
 		"from_filter": readFilter(&server.FromFilter, someSenders),
 		"default":     caddyblock.Flag(&server.Default),
+		"preset":      caddyblock.Func(server.readPreset),
 		"purpose":     caddyblock.Enum(&server.Purpose, purposes...),
 		"envelope":    caddyblock.Enum(&server.Envelope, envelopeRules...),
 		"null_sender": caddyblock.YesNo(&server.NullSender),

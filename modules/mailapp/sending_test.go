@@ -169,3 +169,52 @@ func TestSendingNotLoaded(t *testing.T) {
 		})
 	}
 }
+
+// TestPreset: a preset gives what the server does not say itself.
+func TestPreset(t *testing.T) {
+	t.Setenv("MAIL_TEST_REGION", "eu-west-1")
+	const auth = `"auth": {"user": "me@a.example", "password": "{env.P}"}`
+	app := provisioned(t, `{"outgoing": {
+		"given": {"preset": "outlook", "via": {"transport": "smtp", `+auth+`}},
+		"inside": {"via": {"transport": "smtp", "preset": "gmail", `+auth+`}},
+		"both": {"preset": "gmail", "via": {"transport": "smtp", "preset": "gmail", `+auth+`}},
+		"region": {"preset": "amazon_ses", "preset_args": ["{env.MAIL_TEST_REGION}"], "via": {"transport": "smtp", `+auth+`}},
+		"own": {"preset": "outlook", "envelope": "from", "null_sender": true, "limit": ["5/h"], "via": {"transport": "smtp", "address": "relay.example:2525", `+auth+`}}
+	}}`)
+	me := mailflow.MustParseAddress("me@a.example")
+	for name, want := range map[string]struct {
+		host     string
+		envelope mailflow.EnvelopeRule
+		login    mailflow.Address
+	}{
+		"given":  {"smtp.office365.com", mailflow.EnvelopeLogin, me},
+		"inside": {"smtp.gmail.com", mailflow.EnvelopeLogin, me},
+		"both":   {"smtp.gmail.com", mailflow.EnvelopeLogin, me},
+		"region": {"email-smtp.eu-west-1.amazonaws.com", mailflow.EnvelopeBounce, mailflow.Address{}},
+		"own":    {"relay.example", mailflow.EnvelopeFrom, mailflow.Address{}},
+	} {
+		s := app.config.Servers[name]
+		host, _, err := s.Transport.(endpoint).Endpoint()
+		if err != nil || host != want.host || s.Envelope != want.envelope || s.Login != want.login {
+			t.Errorf("%s: host %s, envelope %s, login %s, %v; want %+v", name, host, s.Envelope, s.Login, err, want)
+		}
+	}
+	if own := app.config.Servers["own"]; own.NoNullSender || !slices.Equal(own.Limits, []mailflow.Limit{{Count: 5, Per: 3600e9}}) {
+		t.Errorf("own: %+v", own.Server)
+	}
+	if given := app.config.Servers["given"].Limits; !slices.Equal(given, app.Outgoing["given"].provider.Limits) {
+		t.Errorf("limits %v of the preset", given)
+	}
+	for mail, want := range map[string]string{
+		`"preset": "postmrk", "via": {"transport": "smtp"}`:                                              `did you mean "postmark"?`,
+		`"preset": "postmark", "preset_args": ["eu"], "via": {"transport": "smtp"}`:                      "postmark takes no argument",
+		`"preset_args": ["eu"], "via": {"transport": "smtp"}`:                                            "preset_args stand without a preset",
+		`"preset": "postmark", "via": {"transport": "lmtp", "address": "unix//x"}`:                       "a preset is for `via smtp`, not for `via lmtp`",
+		`"preset": "postmark", "via": {"transport": "smtp", "preset": "gmail"}`:                          "preset gmail stands in via already; leave one out",
+		`"preset": "amazon_ses", "preset_args": ["{env.MAIL_TEST_UNSET}"], "via": {"transport": "smtp"}`: "outgoing a: preset: ",
+	} {
+		if _, err := provision(t, `{"outgoing": {"a": {`+mail+`}}}`); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want … %s", mail, err, want)
+		}
+	}
+}
