@@ -3,8 +3,8 @@
 package mailflow
 
 // Action is what a handler claims a recipient for. The set is closed, since
-// the store has to know how to commit each: [Deliver], [Capture], [Unroute]
-// and [Drop].
+// the store has to know how to commit each: [Deliver], [Capture], [PostTo],
+// [Unroute] and [Drop].
 type Action interface {
 	// Key tells actions apart: recipients whose actions have equal keys share
 	// one action.

@@ -103,6 +103,18 @@ type Peer struct {
 	// Submits is set when the peer may send mail to the world: by AUTH or from
 	// a trusted network. Without it only our own domains take its mail.
 	Submits bool `json:"submits,omitempty"`
+	// Fetched is set for mail from a mailbox: it has no envelope, no session to
+	// refuse in, and its recipients are read from its header. Mailbox is the
+	// address of that mailbox, if known: the recipient of a mail that names
+	// none of our addresses.
+	Fetched bool    `json:"fetched,omitempty"`
+	Mailbox Address `json:"mailbox,omitzero"`
+	// Fallback is the model of the threads that mail opens which nothing else
+	// claims; empty = none.
+	Fallback string `json:"fallback,omitempty"`
+	// TrustAuth are the authserv-ids whose Authentication-Results are believed
+	// (RFC 8601 section 2.5).
+	TrustAuth []string `json:"trust_auth,omitempty"`
 	// At is when the transaction began.
 	At time.Time `json:"at"`
 }

@@ -25,6 +25,9 @@ type Reply struct {
 	Code     int          `json:"code"`
 	Enhanced EnhancedCode `json:"enhanced,omitzero"`
 	Text     string       `json:"text,omitempty"`
+	// Help is what a refusal by mail says to a human in place of Text: whole
+	// sentences, may have several lines.
+	Help string `json:"help,omitempty"`
 	Err      error        `json:"-"`
 }
 

@@ -26,6 +26,8 @@ type Services struct {
 	// Behavior says whose answer is given where the documentation and Odoo
 	// differ.
 	Behavior Behavior
+	// Aliases are the aliases that the configuration has; the store has others.
+	Aliases []Alias
 	// Purposes say what mail has which purpose when the application does not;
 	// the first that holds counts.
 	Purposes []PurposeRule
@@ -137,6 +139,13 @@ type Domain struct {
 	Limits []Limit
 	// Signs is set when mail of the domain is signed (DKIM).
 	Signs bool
+	// Company is the display name of the domain's owner, and CompanyAddress the
+	// address for humans; both may be empty.
+	Company        string
+	CompanyAddress Address
+	// AllowedDomains are further domains in which the local parts of its
+	// aliases are valid; "*" = every domain.
+	AllowedDomains []string
 }
 
 // Domains are our domains, sorted by name.
@@ -165,9 +174,12 @@ func (ds Domains) Default() *Domain {
 }
 
 // Ours reports whether a is one of the addresses that the gateway itself
-// answers: a catchall or bounce address, former ones too. Not just any address
-// of our domains is.
+// answers: a catchall or bounce address, former ones too, with or without
+// "+TOKEN" behind its name. Not just any address of our domains is.
 func (ds Domains) Ours(a Address) bool {
+	if name, _, ok := strings.Cut(a.Local, "+"); ok && name != "" && ds.Ours(Address{Local: name, Domain: a.Domain}) {
+		return true
+	}
 	for i := range ds {
 		if slices.ContainsFunc(ds[i].Catchall, a.Is) || slices.ContainsFunc(ds[i].Bounce, a.Is) {
 			return true

@@ -39,6 +39,11 @@ type Transaction struct {
 	View View
 	// Servers tells how the outgoing servers do; nil if nothing is known.
 	Servers ServerView
+	// Tokens reads and makes signed tokens; nil where there are no keys.
+	Tokens Tokens
+	// Auth is what is proven about the sender's domains, by our own checks or
+	// by those whom [Peer.TrustAuth] names.
+	Auth []AuthResult
 	// Again is set when a delivery is decided about once more: what the first
 	// decision added to the message is there already.
 	Again bool
@@ -52,6 +57,18 @@ type Transaction struct {
 	tags       map[string]string
 	header     []HeaderChange
 	sender     *Address
+}
+
+// AuthResult is one verdict about who sent a message (RFC 8601).
+type AuthResult struct {
+	// Method is spf, dkim, dmarc, arc or auth.
+	Method string `json:"method"`
+	// Result is pass, fail, softfail, neutral, none, temperror or permerror.
+	Result string `json:"result"`
+	// Domain is the domain that the verdict is about, normalised.
+	Domain string `json:"domain,omitempty"`
+	// By is the authserv-id of who says so.
+	By string `json:"by"`
 }
 
 // decided is a recipient and what became of it.
@@ -110,6 +127,19 @@ func (tx *Transaction) Claim(rcpt Address, a Action, facts ...Fact) error {
 	}
 	d.action, d.facts, d.by = a, facts, tx.Trace.at
 	return nil
+}
+
+// AddFacts adds to what the claim on rcpt rests on, for a handler that wraps
+// the chain. Errors wrap [ErrNotPending]: nothing claims rcpt.
+func (tx *Transaction) AddFacts(rcpt Address, facts ...Fact) error {
+	for i := range tx.recipients {
+		d := &tx.recipients[i]
+		if d.Address.Is(rcpt) && d.action != nil && tx.inScope(i) {
+			d.facts = append(slices.Clone(d.facts), facts...)
+			return nil
+		}
+	}
+	return fmt.Errorf("adding to the claim on %s: %w", rcpt, ErrNotPending)
 }
 
 // ClaimAll claims every pending recipient in scope for a.

@@ -25,6 +25,10 @@ type deliberation struct {
 	spool             mailflow.Spool
 	inbound, outbound []mailflow.Recipient
 	now               time.Time
+	// again is set when a delivery of the message is decided about once more.
+	again bool
+	// runs are the transactions of the latest decision, one for each route.
+	runs []*mailflow.Transaction
 }
 
 // judgement is what the routes made of a message.
@@ -86,6 +90,7 @@ func (c *deliberation) decide(ctx context.Context, view mailflow.View) (*judgeme
 	d := &mailflow.Decision{Message: c.row(), Spool: c.spool}
 	replies := make(map[mailflow.Address]*mailflow.Reply)
 	var traces []string
+	c.runs = nil
 	for _, part := range []struct {
 		route mailflow.RouteName
 		rcpts []mailflow.Recipient
@@ -94,6 +99,7 @@ func (c *deliberation) decide(ctx context.Context, view mailflow.View) (*judgeme
 			continue
 		}
 		tx := c.transaction(part.route, part.rcpts, view)
+		c.runs = append(c.runs, tx)
 		if err := c.run(ctx, tx); err != nil {
 			return nil, err
 		}
@@ -119,7 +125,8 @@ func (c *deliberation) transaction(route mailflow.RouteName, rcpts []mailflow.Re
 	tx := mailflow.NewTransaction(route, c.peer, c.env, rcpts)
 	tx.Message, tx.View, tx.Now = c.msg, view, c.now
 	tx.Domain = c.generation.config.Domains.Of(rcpts, c.msg.Header.From(), c.peer)
-	tx.Purpose = "transactional"
+	tx.Purpose = mailflow.PurposeTransactional
+	tx.Again = c.again
 	return tx
 }
 
@@ -161,10 +168,14 @@ func (c *deliberation) gather(tx *mailflow.Transaction, d *mailflow.Decision, j 
 			j.dropped = v.By + ": " + a.Reason
 			d.Message.Dropped = j.dropped
 		case mailflow.Deliver, mailflow.Capture:
-			i, ok := deliveries[a.Key()]
+			key := a.Key()
+			if tx.Sending.PerRecipient {
+				key += "\x00" + v.Recipient.Address.Key()
+			}
+			i, ok := deliveries[key]
 			if !ok {
 				i = len(d.Deliveries)
-				deliveries[a.Key()] = i
+				deliveries[key] = i
 				d.Deliveries = append(d.Deliveries, c.delivery(tx, a))
 			}
 			e := &d.Deliveries[i].Envelope
@@ -192,15 +203,32 @@ func acceptedAs(id string) *mailflow.Reply {
 // delivery returns the delivery, without recipients, that a asks for.
 func (c *deliberation) delivery(tx *mailflow.Transaction, a mailflow.Action) mailflow.Delivery {
 	d := mailflow.Delivery{
-		ID: xid.NewWithTime(c.now).String(), Message: c.msg.ID, Route: tx.Route,
-		Purpose: tx.Purpose, Domain: tx.Domain, Envelope: *c.env,
-		Header: append(c.missing(tx), tx.HeaderChanges()...),
-		State:  mailflow.StateQueued, Created: c.now, Due: c.now,
+		ID: xid.NewWithTime(c.now).String(), Message: c.msg.ID, Route: tx.Route, Envelope: *c.env,
+		State: mailflow.StateQueued, Created: c.now, Due: c.now,
 		Expires: c.now.Add(c.generation.config.Queue.GiveUp),
 	}
-	d.Envelope.From, d.Envelope.Recipients = tx.Sender(), nil
+	d.Envelope.Recipients = nil
+	c.equip(&d, tx)
+	d.Envelope.From = c.reversePath(tx, d.ID)
 	apply(&d, a)
 	return d
+}
+
+// equip sets what tx decided about how the delivery d leaves, but for its
+// reverse-path.
+func (c *deliberation) equip(d *mailflow.Delivery, tx *mailflow.Transaction) {
+	d.Purpose, d.Domain = tx.Purpose, tx.Domain
+	d.Header = append(c.missing(tx), tx.HeaderChanges()...)
+	d.Limited, d.SignAs = tx.Sending.Limited, tx.Sending.SignAs
+}
+
+// reversePath returns the reverse-path of the delivery of that ID.
+func (c *deliberation) reversePath(tx *mailflow.Transaction, delivery string) mailflow.Address {
+	a := tx.Sender()
+	if tx.Sending.PerRecipient && !a.IsNull() {
+		a.Local += "+" + c.generation.sign(mailflow.TokenDelivery, delivery)
+	}
+	return a
 }
 
 // apply sets what the action a says of the delivery d.
@@ -236,8 +264,11 @@ func (c *deliberation) missing(tx *mailflow.Transaction) []mailflow.HeaderChange
 	return hs
 }
 
-// mintID returns the Message-Id of a message that has none.
-func (g *Generation) mintID(id string) string { return "<" + id + "@" + g.config.Hostname + ">" }
+// mintID returns the Message-Id of a message that has none. It is signed, so
+// that an answer to it is known when its row is gone.
+func (g *Generation) mintID(id string) string {
+	return "<" + g.sign(mailflow.TokenMessage, id) + "@" + g.config.Hostname + ">"
+}
 
 // tellRefused sees to the recipients that are refused while others are
 // accepted, where the protocol has one reply for all. A submitter gets a

@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/mailcaddy/mailcaddy/internal/rule/token"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -177,6 +179,9 @@ func (e *Engine) openStore(ctx context.Context, opener mailflow.StoreOpener) (*o
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
 	s = &openStore{Store: opened, identity: identity, refs: 1}
+	if err := s.refreshKeys(ctx, e.now()); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
 	s.runner = newRunner(e, s)
 	e.mu.Lock()
 	e.stores[identity] = s
@@ -225,6 +230,7 @@ type openStore struct {
 
 	identity string
 	runner   *runner
+	keys     atomic.Pointer[token.Keys]
 
 	// Guarded by Engine.mu.
 	refs   int

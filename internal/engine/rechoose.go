@@ -3,6 +3,8 @@
 package engine
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -15,11 +17,27 @@ func (g *Generation) refuses(s *Server, it *item) bool {
 	if filter.IsEmpty() {
 		return false
 	}
-	author := it.msg.Header.From()
+	author := sentAs(it.msg.Header, it.delivery)
 	if author.IsNull() {
 		author = it.delivery.Envelope.From
 	}
 	return !filter.Match(author)
+}
+
+// sentAs returns the address in the From field of d as it leaves.
+func sentAs(h mailflow.Header, d *mailflow.Delivery) mailflow.Address {
+	return asSent(h, d).From()
+}
+
+// asSent returns the header of a message as far as the author stands in it,
+// with the changes of d made.
+func asSent(h mailflow.Header, d *mailflow.Delivery) mailflow.Header {
+	for _, c := range slices.Backward(d.Header) {
+		if c.Op == mailflow.HeaderSet && strings.EqualFold(c.Name, "From") {
+			return mailflow.ParseHeader([]byte("From: " + c.Value + "\r\n\r\n"))
+		}
+	}
+	return h
 }
 
 // rechoose decides once more about a delivery that has no server, or whose
@@ -30,7 +48,7 @@ func (g *Generation) refuses(s *Server, it *item) bool {
 func (r *runner) rechoose(g *Generation, it *item) (again bool) {
 	d, now := it.delivery, r.engine.now()
 	env := it.row.Envelope
-	c := &deliberation{generation: g, peer: &it.row.Peer, env: &env, msg: it.msg, now: now}
+	c := &deliberation{generation: g, peer: &it.row.Peer, env: &env, msg: it.msg, now: now, again: true}
 	tx := c.transaction(d.Route, d.Envelope.Recipients, r.store)
 	if err := c.run(r.ctx, tx); err != nil {
 		if r.ctx.Err() != nil {
@@ -73,6 +91,9 @@ func (c *deliberation) rechosen(tx *mailflow.Transaction, it *item) *mailflow.Ou
 		if part.State == mailflow.StateFailed || part.State == mailflow.StateExpired {
 			refused = append(refused, mailflow.Result{Recipient: v.Recipient, State: part.State, Reply: v.Reply})
 		}
+		if tx.Sending.PerRecipient {
+			key += "\x00" + v.Recipient.Address.Key()
+		}
 		i, ok := index[key]
 		if !ok {
 			i = len(parts)
@@ -82,6 +103,11 @@ func (c *deliberation) rechosen(tx *mailflow.Transaction, it *item) *mailflow.Ou
 		parts[i].Envelope.Recipients = append(parts[i].Envelope.Recipients, v.Recipient)
 	}
 	adopt(o, parts, it.delivery.ID, c.now)
+	for _, part := range [...][]mailflow.Delivery{o.Deliveries, o.Parted} {
+		for i := range part {
+			part[i].Envelope.From = c.reversePath(tx, part[i].ID)
+		}
+	}
 	if moved != nil {
 		o.Unrouted = append(o.Unrouted, *moved)
 	}
@@ -98,8 +124,7 @@ func (c *deliberation) rechosenPart(tx *mailflow.Transaction, d *mailflow.Delive
 	}
 	p := d.Clone()
 	p.Envelope.Recipients = nil
-	p.Envelope.From = tx.Sender()
-	p.Header = append(c.missing(tx), tx.HeaderChanges()...)
+	c.equip(p, tx)
 	p.Due, p.Reply = c.now, nil
 	switch a := v.Action.(type) {
 	case mailflow.Unroute:

@@ -20,17 +20,8 @@ import (
 	"encoding/base32"
 	"strings"
 	"time"
-)
 
-// Kind is what a token names.
-type Kind string
-
-// The kinds.
-const (
-	// Delivery tokens stand in the reverse-path of one delivery.
-	Delivery Kind = "delivery"
-	// Message tokens stand in the Message-Id of a message that got it here.
-	Message Kind = "message"
+	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
 const (
@@ -54,9 +45,11 @@ type Key struct {
 	Made time.Time `json:"made"`
 }
 
-// Keys are signing keys, the newest first. They do not change and are safe for
-// concurrent use.
+// Keys are signing keys, the newest first. They implement [mailflow.Tokens],
+// do not change and are safe for concurrent use.
 type Keys []Key
+
+var _ mailflow.Tokens = Keys(nil)
 
 // Rotate returns ks with a new key in front if the newest is too old at now,
 // or missing, and whether that is so.
@@ -77,7 +70,7 @@ var macLen = encoding.EncodedLen(macSize)
 
 // Sign returns the token for the thing of that kind and ID, which consists of
 // lower-case letters and digits. Without keys it returns "".
-func (ks Keys) Sign(kind Kind, id string) string {
+func (ks Keys) Sign(kind mailflow.TokenKind, id string) string {
 	if len(ks) == 0 {
 		return ""
 	}
@@ -85,7 +78,7 @@ func (ks Keys) Sign(kind Kind, id string) string {
 }
 
 // Verify returns the ID that text is a token of that kind for.
-func (ks Keys) Verify(kind Kind, text string) (id string, ok bool) {
+func (ks Keys) Verify(kind mailflow.TokenKind, text string) (id string, ok bool) {
 	text = strings.ToLower(text)
 	if len(text) <= macLen {
 		return "", false
@@ -99,7 +92,7 @@ func (ks Keys) Verify(kind Kind, text string) (id string, ok bool) {
 	return "", false
 }
 
-func (k *Key) mac(kind Kind, id string) string {
+func (k *Key) mac(kind mailflow.TokenKind, id string) string {
 	h := hmac.New(sha256.New, k.Secret)
 	h.Write([]byte(kind))
 	h.Write([]byte{0})

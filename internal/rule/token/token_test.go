@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
 var begin = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -17,12 +19,12 @@ func TestTokenComesBack(t *testing.T) {
 		t.Fatal("no first key")
 	}
 	const id = "d4f0k2s6n88q1v3m0a9g"
-	tok := keys.Sign(Delivery, id)
+	tok := keys.Sign(mailflow.TokenDelivery, id)
 	if want := len("bounce+") + len(tok); want > 64 {
 		t.Errorf("the local part is %d octets long", want)
 	}
 	for _, text := range []string{tok, strings.ToUpper(tok)} {
-		if got, ok := keys.Verify(Delivery, text); !ok || got != id {
+		if got, ok := keys.Verify(mailflow.TokenDelivery, text); !ok || got != id {
 			t.Errorf("%s gives %q, %v", text, got, ok)
 		}
 	}
@@ -30,17 +32,17 @@ func TestTokenComesBack(t *testing.T) {
 	for name, bad := range map[string]string{
 		"empty": "", "id alone": id, "short": tok[1:], "long": tok + "0", "changed": "e" + tok[1:], "no id": tok[len(id):],
 	} {
-		if got, ok := keys.Verify(Delivery, bad); ok {
+		if got, ok := keys.Verify(mailflow.TokenDelivery, bad); ok {
 			t.Errorf("%s: %s is taken as %q", name, bad, got)
 		}
 	}
-	if _, ok := keys.Verify(Message, tok); ok {
+	if _, ok := keys.Verify(mailflow.TokenMessage, tok); ok {
 		t.Error("a token of another kind is taken")
 	}
-	if _, ok := other.Verify(Delivery, tok); ok {
+	if _, ok := other.Verify(mailflow.TokenDelivery, tok); ok {
 		t.Error("a token of other keys is taken")
 	}
-	if Keys(nil).Sign(Delivery, id) != "" {
+	if Keys(nil).Sign(mailflow.TokenDelivery, id) != "" {
 		t.Error("signed without a key")
 	}
 }
@@ -48,7 +50,7 @@ func TestTokenComesBack(t *testing.T) {
 func TestKeysRotate(t *testing.T) {
 	t.Parallel()
 	keys, _ := Keys(nil).Rotate(begin)
-	first := keys.Sign(Message, "a1")
+	first := keys.Sign(mailflow.TokenMessage, "a1")
 	if _, made := keys.Rotate(begin.Add(Lifetime - time.Second)); made {
 		t.Error("rotated too early")
 	}
@@ -60,16 +62,16 @@ func TestKeysRotate(t *testing.T) {
 			t.Fatal("not rotated")
 		}
 	}
-	if _, ok := keys.Verify(Message, first); !ok {
+	if _, ok := keys.Verify(mailflow.TokenMessage, first); !ok {
 		t.Error("an old key does not verify")
 	}
-	if keys.Sign(Message, "a1") == first {
+	if keys.Sign(mailflow.TokenMessage, "a1") == first {
 		t.Error("the old key still signs")
 	}
 	if keys, _ = keys.Rotate(now.Add(Lifetime)); len(keys) != MaxKeys {
 		t.Errorf("%d keys", len(keys))
 	}
-	if _, ok := keys.Verify(Message, first); ok {
+	if _, ok := keys.Verify(mailflow.TokenMessage, first); ok {
 		t.Error("a key beyond the bound verifies")
 	}
 }
@@ -77,15 +79,15 @@ func TestKeysRotate(t *testing.T) {
 // FuzzVerify looks for a token that was not given out.
 func FuzzVerify(f *testing.F) {
 	keys, _ := Keys(nil).Rotate(begin)
-	f.Add("a1", keys.Sign(Delivery, "a1"))
+	f.Add("a1", keys.Sign(mailflow.TokenDelivery, "a1"))
 	f.Fuzz(func(t *testing.T, id, text string) {
-		if got, ok := keys.Verify(Delivery, text); ok && keys.Sign(Delivery, got) != strings.ToLower(text) {
+		if got, ok := keys.Verify(mailflow.TokenDelivery, text); ok && keys.Sign(mailflow.TokenDelivery, got) != strings.ToLower(text) {
 			t.Fatalf("%q is taken as %q", text, got)
 		}
 		if id != strings.ToLower(id) || id == "" {
 			return
 		}
-		if got, ok := keys.Verify(Delivery, keys.Sign(Delivery, id)); !ok || got != id {
+		if got, ok := keys.Verify(mailflow.TokenDelivery, keys.Sign(mailflow.TokenDelivery, id)); !ok || got != id {
 			t.Fatalf("%q comes back as %q, %v", id, got, ok)
 		}
 	})
