@@ -127,6 +127,12 @@ type Decision struct {
 	Claimed    []string
 	// Unrouted goes to the unrouted box; nil if nothing does.
 	Unrouted *Unrouted
+	// Threads are opened, each with its record under [ThreadKey]; Posts are
+	// added to threads, which are then updated at their time; Follows are added
+	// to the followers of threads, where they are none yet.
+	Threads []Thread
+	Posts   []Post
+	Follows []Follower
 	// Facts are checked in order before anything is written.
 	Facts []Fact
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/xid"
 	"go.uber.org/zap"
 
+	"github.com/mailcaddy/mailcaddy/internal/rule/sender"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -127,6 +128,9 @@ func (c *deliberation) transaction(route mailflow.RouteName, rcpts []mailflow.Re
 	tx.Domain = c.generation.config.Domains.Of(rcpts, c.msg.Header.From(), c.peer)
 	tx.Purpose = mailflow.PurposeTransactional
 	tx.Again = c.again
+	if s := c.generation.store; s != nil {
+		tx.Tokens, tx.Servers = s.tokenKeys(), s.runner
+	}
 	return tx
 }
 
@@ -134,6 +138,14 @@ func (c *deliberation) transaction(route mailflow.RouteName, rcpts []mailflow.Re
 // it, and so is a message whose handler panicked.
 func (c *deliberation) run(ctx context.Context, tx *mailflow.Transaction) error {
 	g := c.generation
+	if !c.again {
+		// Whatever the routes are: nobody sends in another's name.
+		if reply := sender.May(c.msg.Header.Addresses("From"), c.peer, g.config.Domains); reply != nil {
+			tx.Trace.Won("sender_refused", "the address in From is of another of our domains than the submitter's")
+			tx.RefuseAll(reply)
+			return nil
+		}
+	}
 	err := g.route(tx.Route).Run(ctx, tx, mailflow.Done)
 	var p *mailflow.PanicError
 	switch {
