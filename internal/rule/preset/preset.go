@@ -218,11 +218,6 @@ func OfHost(host string) (Preset, bool) {
 // String returns what to write in the configuration.
 func (p Preset) String() string { return strings.Join(append([]string{p.Name}, p.Args...), " ") }
 
-// RefusesNullSender reports whether reports should be sent with a real
-// reverse-path: a report that is refused for its null one is lost, so only a
-// provider that is known to take it gets it.
-func (p Preset) RefusesNullSender() bool { return p.NullSender != Yes }
-
 // fold makes spellings alike.
 func fold(name string) string { return strings.ReplaceAll(strings.ToLower(name), "-", "_") }
 

@@ -143,15 +143,6 @@ func quotas(p Preset) []mailflow.Limit {
 	return limits
 }
 
-func TestRefusesNullSender(t *testing.T) {
-	t.Parallel()
-	for answer, want := range map[Answer]bool{Yes: false, No: true, Unknown: true} {
-		if got := (Preset{NullSender: answer}).RefusesNullSender(); got != want {
-			t.Errorf("%q: %v", answer, got)
-		}
-	}
-}
-
 func TestPortAdvice(t *testing.T) {
 	t.Parallel()
 	advice := PortAdvice(25, false)
