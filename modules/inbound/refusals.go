@@ -18,6 +18,8 @@ const refusalPause = time.Second
 // then at most one line in each [refusalPause] that says how many were left
 // out. It is safe for concurrent use.
 type refusals struct {
+	listener string
+
 	mu      sync.Mutex
 	resting bool // a line was written less than a pause ago
 	leftOut int  // since then
@@ -25,7 +27,7 @@ type refusals struct {
 
 // refusalsOf returns the refusals of the listener of that name.
 func refusalsOf(ctx context.Context, listener string) *refusals {
-	return shared(ctx, "refusals of "+listener, func() *refusals { return new(refusals) })
+	return shared(ctx, "refusals of "+listener, func() *refusals { return &refusals{listener: listener} })
 }
 
 // log takes a refusal to log.
@@ -54,5 +56,5 @@ func (r *refusals) awake(to *zap.Logger) {
 		r.resting = false
 		return
 	}
-	r.write(to, []zap.Field{zap.Int("left_out", r.leftOut)})
+	r.write(to, []zap.Field{zap.String("listener", r.listener), zap.Int("left_out", r.leftOut)})
 }

@@ -20,7 +20,7 @@ func TestRefusalsLogged(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.DebugLevel)
-		door, away := &SMTP{Name: "mx", log: zap.New(core)}, new(refusals)
+		door, away := &SMTP{Name: "mx", log: zap.New(core)}, &refusals{listener: "mx"}
 		refuse := func(n int) {
 			for range n {
 				door.report(away, smtpguard.Incident{Kind: smtpguard.TooManySessions, IP: netip.MustParseAddr("192.0.2.1")})
@@ -66,10 +66,11 @@ func TestRefusalsLogged(t *testing.T) {
 // TestRefusalsOutlive has the configurations of a listener share its line.
 func TestRefusalsOutlive(t *testing.T) {
 	t.Parallel()
-	if refusalsOf(t.Context(), "outliving") != refusalsOf(t.Context(), "outliving") {
+	before, after := refusalsOf(t.Context(), "outliving"), refusalsOf(t.Context(), "outliving")
+	if before != after {
 		t.Error("each configuration logs for itself")
 	}
-	if refusalsOf(t.Context(), "outliving") == refusalsOf(t.Context(), "another") {
+	if before == refusalsOf(t.Context(), "another") {
 		t.Error("two listeners share one line")
 	}
 }

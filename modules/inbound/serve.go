@@ -57,8 +57,7 @@ func (s *SMTP) settings() *SMTP { return s }
 // report logs what the guard did on its own. Connections that are turned away
 // go by away.
 func (s *SMTP) report(away *refusals, i smtpguard.Incident) {
-	log := s.log.With(zap.String("listener", s.Name))
-	var fields []zap.Field
+	fields := []zap.Field{zap.String("listener", s.Name)}
 	if i.IP.IsValid() {
 		fields = append(fields, zap.Stringer("ip", i.IP))
 	}
@@ -70,18 +69,18 @@ func (s *SMTP) report(away *refusals, i smtpguard.Incident) {
 	}
 	switch i.Kind {
 	case smtpguard.AuthFailed:
-		log.Warn("login refused", fields...)
+		s.log.Warn("login refused", fields...)
 	case smtpguard.TooManyErrors:
-		log.Info("session closed after too many errors", fields...)
+		s.log.Info("session closed after too many errors", fields...)
 	case smtpguard.TooManySessions:
-		away.log(log, fields...)
+		away.log(s.log, fields...)
 	case smtpguard.TooManyGuesses:
-		log.Warn("login not looked at, too many refused before", fields...)
+		s.log.Warn("login not looked at, too many refused before", fields...)
 	case smtpguard.AcceptFailed:
-		log.Warn("accepting a connection", fields...)
+		s.log.Warn("accepting a connection", fields...)
 	case smtpguard.TLSFailed:
-		log.Info("tls handshake failed", fields...)
+		s.log.Info("tls handshake failed", fields...)
 	case smtpguard.Panicked:
-		log.Error("session panicked", fields...)
+		s.log.Error("session panicked", fields...)
 	}
 }
