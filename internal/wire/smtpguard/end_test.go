@@ -100,20 +100,70 @@ func TestComesAgain(t *testing.T) {
 			o := Options{MaxSessions: 1, MaxSessionsPerIP: 1, Implicit: implicit, TLS: func() *tls.Config { return config }}
 			guarded(t, new(keeper), o, func(b *bench) {
 				for range 3 {
-					near, far := net.Pipe()
+					conn, far := net.Pipe()
 					b.ln.conns <- &leaving{addressed{Conn: far, peer: "192.0.2.9:1"}}
-					conn := net.Conn(near)
+					b.t.Cleanup(func() { _ = far.Close() })
 					if implicit {
-						conn = tls.Client(near, &tls.Config{InsecureSkipVerify: true})
+						conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 					}
 					r := bufio.NewReader(conn)
 					readReply(t, r, "220")
 					_, _ = io.WriteString(conn, "QUIT\r\n")
 					readReply(t, r, "221")
-					if line, err := r.ReadString('\n'); err != io.EOF { //nolint:errorlint // the end itself
+					if line, err := r.ReadString('\n'); err != io.EOF {
 						t.Fatalf("got %q, %v, want the end", line, err)
 					}
-					b.t.Cleanup(func() { _ = near.Close() })
+				}
+			})
+		})
+	}
+}
+
+// TestHandshakeTimeout ends those who begin no handshake, stop in it, or go on
+// with a byte a second, when its time is over, and not before.
+func TestHandshakeTimeout(t *testing.T) {
+	t.Parallel()
+	config := &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	const half = "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03half"
+	for name, tt := range map[string]struct {
+		implicit bool
+		first    string
+		drip     string
+	}{
+		"silence":                 {true, "", ""},
+		"half":                    {true, half, ""},
+		"drip":                    {true, half, "x"},
+		"silence behind STARTTLS": {false, "", ""},
+		"half behind STARTTLS":    {false, half, ""},
+		"drip behind STARTTLS":    {false, half, "x"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const limit = 20 * time.Second
+			k := new(keeper)
+			o := Options{Implicit: tt.implicit, TLS: func() *tls.Config { return config }, Timeouts: Timeouts{Handshake: limit}}
+			guarded(t, k, o, func(b *bench) {
+				c := b.dial("192.0.2.9:1")
+				if !tt.implicit {
+					c.want("EHLO c\r\nSTARTTLS\r\n", "220 250 220")
+				}
+				c.send(tt.first)
+				for range limit/time.Second - 1 {
+					time.Sleep(time.Second)
+					c.send(tt.drip)
+				}
+				if said := c.heard(); said != "" {
+					t.Errorf("before its time is over the guard says %q", said)
+				}
+				if kinds := k.kinds(); len(kinds) != 0 {
+					t.Errorf("before its time is over: %q", kinds)
+				}
+				time.Sleep(2 * time.Second)
+				if !c.ended() {
+					t.Error("the connection is open")
+				}
+				if kinds := k.kinds(); len(kinds) != 1 || kinds[0] != TLSFailed {
+					t.Errorf("incidents %q", kinds)
 				}
 			})
 		})
