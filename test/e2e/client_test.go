@@ -44,7 +44,11 @@ func dial(address string) (*client, error) {
 	return c, nil
 }
 
-func (c *client) greet() error {
+// greet hears the greeting and says EHLO.
+func (c *client) greet() error { return c.greetBy("EHLO") }
+
+// greetBy is greet with that command, which is LHLO in LMTP.
+func (c *client) greetBy(verb string) error {
 	hello, err := c.read()
 	if err != nil {
 		return err
@@ -52,12 +56,12 @@ func (c *client) greet() error {
 	if hello.code != 220 {
 		return fmt.Errorf("greeting %v", hello)
 	}
-	offers, err := c.command("EHLO client.example")
+	offers, err := c.command(verb + " client.example")
 	if err != nil {
 		return err
 	}
 	if offers.code != 250 {
-		return fmt.Errorf("answer to EHLO %v", offers)
+		return fmt.Errorf("answer to %s %v", verb, offers)
 	}
 	c.offers = strings.Split(offers.text, "\n")
 	return nil

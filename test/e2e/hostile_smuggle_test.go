@@ -27,27 +27,59 @@ func TestHostileSmuggling(t *testing.T) {
 	t.Parallel()
 	f := newFortress(t)
 	f.besiege(t, maxGrowth, func() {
-		for _, ending := range endings {
-			text := "Subject: first\r\n\r\nfirst" + ending + smuggled
-			checkRefused(t, f.door, "DATA", ending, "DATA\r\n", []int{354}, text)
-			body := strings.TrimSuffix(text, ".\r\n")
-			whole := fmt.Sprintf("BDAT %d LAST\r\n%s", len(body), body)
-			checkRefused(t, f.door, "BDAT", ending, "", nil, whole)
-			// The ending is split over two chunks, in its middle.
-			half := strings.Index(body, ending) + len(ending)/2
-			split := fmt.Sprintf("BDAT %d\r\n%sBDAT %d LAST\r\n%s", half, body[:half], len(body)-half, body[half:])
-			checkRefused(t, f.door, "two chunks", ending, "", nil, split)
-		}
+		smuggle(t, func() *client { return mustDial(t, f.door) })
 	})
 	f.checkLedger(t)
+}
+
+// TestHostileSmugglingByLMTP does the same at a door that speaks LMTP, where
+// the recipients of the hidden mail would have replies of their own.
+func TestHostileSmugglingByLMTP(t *testing.T) {
+	t.Parallel()
+	lmtp := freeAddress(t)
+	f := newFortressOf(t, strings.Replace(hostileConfig, "\t\tsmtp %s", "\t\tlmtp "+lmtp+" {\n\t\t\tsubmit 127.0.0.0/8\n\t\t}\n\t\tsmtp %s", 1))
+	greeted := func() *client {
+		c, err := connect(lmtp)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(c.close)
+		if err := c.greetBy("LHLO"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	f.besiege(t, maxGrowth, func() {
+		smuggle(t, greeted)
+		// What is hidden would be taken, were it not hidden.
+		open := mailOf("by-lmtp")
+		greeted().mustSend(t, open)
+		f.acknowledged(open.to)
+	})
+	f.checkLedger(t)
+}
+
+// smuggle tries every ending, each in a session of its own.
+func smuggle(t *testing.T, greeted func() *client) {
+	t.Helper()
+	for _, ending := range endings {
+		text := "Subject: first\r\n\r\nfirst" + ending + smuggled
+		checkRefused(t, greeted(), "DATA", ending, "DATA\r\n", []int{354}, text)
+		body := strings.TrimSuffix(text, ".\r\n")
+		whole := fmt.Sprintf("BDAT %d LAST\r\n%s", len(body), body)
+		checkRefused(t, greeted(), "BDAT", ending, "", nil, whole)
+		// The ending is split over two chunks, in its middle.
+		half := strings.Index(body, ending) + len(ending)/2
+		split := fmt.Sprintf("BDAT %d\r\n%sBDAT %d LAST\r\n%s", half, body[:half], len(body)-half, body[half:])
+		checkRefused(t, greeted(), "two chunks", ending, "", nil, split)
+	}
 }
 
 // checkRefused sends a mail whose content is not to be taken, and looks at all
 // replies up to that to QUIT: the content has one, or one for each chunk, the
 // last of which refuses it. Then the session goes on, or is closed.
-func checkRefused(t *testing.T, door, how, ending, verb string, ready []int, text string) {
+func checkRefused(t *testing.T, c *client, how, ending, verb string, ready []int, text string) {
 	t.Helper()
-	c := mustDial(t, door)
 	defer c.close()
 	m := submission{from: "anna@mycompany.com", to: "first@example.net"}
 	if err := c.write([]byte(m.envelope() + verb)); err != nil {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -103,18 +104,29 @@ func TestProxyReload(t *testing.T) {
 // mustDialProxy connects as a proxy does for a peer of that address.
 func mustDialProxy(t *testing.T, door, peer string) *client {
 	t.Helper()
-	c, err := connect(door)
+	c, err := dialProxy(door, peer)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.close)
-	if err := c.write([]byte("PROXY TCP4 " + peer + " 192.0.2.200 40000 25\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.greet(); err != nil {
-		t.Fatal(err)
-	}
 	return c
+}
+
+// dialProxy is mustDialProxy for other goroutines than that of the test.
+func dialProxy(door, peer string) (*client, error) {
+	c, err := connect(door)
+	if err != nil {
+		return nil, err
+	}
+	header := "PROXY TCP4 " + peer + " 192.0.2.200 40000 25\r\n"
+	if strings.Contains(peer, ":") {
+		header = "PROXY TCP6 " + peer + " 2001:db8:ffff::25 40000 25\r\n"
+	}
+	if err := errors.Join(c.write([]byte(header)), c.greet()); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // connect connects to a door and says nothing.
