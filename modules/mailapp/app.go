@@ -76,6 +76,7 @@ type App struct {
 	ctx       caddy.Context
 	logger    *zap.Logger
 	listeners map[string]any // loaded, by name
+	outbound  []string       // handlers of the outbound route, those inside of others too
 	// storeInClear are options of the store whose secret is written out.
 	storeInClear []string
 	services     *mailflow.Services

@@ -70,7 +70,7 @@ func TestDefaults(t *testing.T) {
 	if got := names(cfg.Inbound); !slices.Equal(got, []string{"unrouted"}) {
 		t.Errorf("inbound %q", got)
 	}
-	if got := names(cfg.Outbound); !slices.Equal(got, []string{"choose_server"}) {
+	if got := names(cfg.Outbound); !slices.Equal(got, []string{"classify", "choose_server", "rewrite_from", "limit", "sign"}) {
 		t.Errorf("outbound %q", got)
 	}
 	if len(cfg.Doors) != 1 || cfg.Doors[0].Name != "in" || cfg.Doors[0].Sockets[0].Key != "tcp/127.0.0.1:25" {
@@ -120,9 +120,15 @@ func TestConfiguration(t *testing.T) {
 	if cfg.Hostname != "mx.example.com" || cfg.Grace != 5*time.Second || cfg.Store.Identity() != "fake /there" {
 		t.Errorf("hostname %q, grace %v, store %s", cfg.Hostname, cfg.Grace, cfg.Store.Identity())
 	}
-	if got := fmt.Sprint(cfg.Domains); got != "[{a.example true [catchall@a.example] [bounce@a.example] notifications@a.example []  false [] false} "+
-		"{b.example false [replies@b.example old@a.example] [b@b.example] mx.example.com@c.example []  false [] false}]" {
-		t.Errorf("domains %s", got)
+	var domains []string
+	for _, d := range cfg.Domains {
+		domains = append(domains, fmt.Sprintln(d.Name, d.Default, d.Catchall, d.Bounce, d.DefaultFrom))
+	}
+	if !slices.Equal(domains, []string{
+		"a.example true [catchall@a.example] [bounce@a.example] notifications@a.example\n",
+		"b.example false [replies@b.example old@a.example] [b@b.example] mx.example.com@c.example\n",
+	}) {
+		t.Errorf("domains %q", domains)
 	}
 	var order []string
 	for _, s := range app.services.Servers {

@@ -2,13 +2,7 @@
 
 package mailapp
 
-import (
-	"slices"
-
-	"go.uber.org/zap"
-
-	"github.com/mailcaddy/mailcaddy/mailflow"
-)
+import "go.uber.org/zap"
 
 // finding is something that loads, and that an operator should know.
 type finding struct {
@@ -33,7 +27,7 @@ func (a *App) warn() {
 func (a *App) lint() []finding {
 	var all []finding
 	for _, look := range []func() []finding{
-		a.lintServers, a.lintPorts, a.lintDoors, a.lintSenders, a.lintDomains, a.lintSigning, a.lintSecrets, a.lintRoutes,
+		a.lintServers, a.lintPorts, a.lintDoors, a.lintSenders, a.lintDomains, a.lintSigning, a.lintSecrets, a.lintRoutes, a.lintOutbound,
 	} {
 		all = append(all, look()...)
 	}
@@ -49,28 +43,4 @@ func (a *App) lintDoors() []finding {
 		"no listener is configured, no mail comes in",
 		"add `smtp 127.0.0.1:2525` or `smtp :25`",
 	)}
-}
-
-// finals are the handlers that decide about every recipient they get.
-var finals = []string{"capture", "choose_server", "drop", "hold", "reject", "unrouted"}
-
-// lintRoutes looks at the written routes.
-func (a *App) lintRoutes() []finding {
-	inbound := unreachable(mailflow.Inbound, a.config.Inbound[:len(a.Routes.Inbound)])
-	return append(inbound, unreachable(mailflow.Outbound, a.config.Outbound[:len(a.Routes.Outbound)])...)
-}
-
-// unreachable finds a step of the written route that nothing can reach.
-func unreachable(name mailflow.RouteName, route mailflow.Route) []finding {
-	for i, step := range route {
-		if len(step.Match) > 0 || i+1 == len(route) || !slices.Contains(finals, step.Name) {
-			continue
-		}
-		return []finding{found(
-			"a handler is never reached, the one before it takes everything",
-			"give the one before it a matcher, or change their order",
-			zap.String("route", string(name)), zap.String("handler", route[i+1].Name), zap.String("before", step.Name),
-		)}
-	}
-	return nil
 }

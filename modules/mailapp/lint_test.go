@@ -14,6 +14,10 @@ func TestLint(t *testing.T) {
 		captured = "no outgoing server is configured, everything that is sent is captured"
 		closed   = "no listener is configured, no mail comes in"
 		hidden   = "a handler is never reached, the one before it takes everything"
+		verbatim = "the outbound route has no rewrite_from behind choose_server, senders stay as they are"
+		freely   = "the outbound route has no limit, the limits of servers and domains do not hold"
+		unsigned = "the outbound route has no sign behind choose_server, mail leaves unsigned in spite of a DKIM key"
+		signing  = `"domains": {"a.example": {"dkim": [{"selector": "s1", "key": "/k"}]}}`
 	)
 	tests := map[string]struct {
 		mail string
@@ -22,13 +26,20 @@ func TestLint(t *testing.T) {
 		"nothing": {`{}`, []string{captured, closed}},
 		"clean":   {`{` + server + `,` + door + `}`, nil},
 		"final last": {`{` + server + `,` + door + `,
-			"routes": {"inbound": [{"handle": {"handler": "drop"}}], "outbound": [{"handle": {"handler": "capture"}}]}}`, nil},
+			"routes": {"inbound": [{"handle": {"handler": "drop"}}], "outbound": [{"handle": {"handler": "capture"}}]}}`, []string{verbatim, freely}},
 		"final first": {`{` + server + `,` + door + `,
 			"routes": {"inbound": [{"handle": {"handler": "drop"}}, {"handle": {"handler": "tag", "key": "a", "value": "b"}}]}}`, []string{hidden}},
 		"final in both": {`{` + server + `,` + door + `,
 			"routes": {
 				"inbound": [{"handle": {"handler": "drop"}}, {"handle": {"handler": "unrouted"}}],
-				"outbound": [{"handle": {"handler": "choose_server"}}, {"handle": {"handler": "capture"}}]}}`, []string{hidden, hidden}},
+				"outbound": [{"handle": {"handler": "capture"}}, {"handle": {"handler": "choose_server"}},
+					{"handle": {"handler": "rewrite_from"}}, {"handle": {"handler": "limit"}}]}}`, []string{hidden, hidden}},
+		"empty outbound": {`{` + server + `,` + door + `,` + signing + `, "routes": {"outbound": []}}`, []string{verbatim, freely, unsigned}},
+		"too early": {`{` + server + `,` + door + `,` + signing + `,
+			"routes": {"outbound": [{"handle": {"handler": "rewrite_from"}}, {"handle": {"handler": "limit"}}, {"handle": {"handler": "sign"}}]}}`, []string{verbatim, unsigned}},
+		"in a route inside": {`{` + server + `,` + door + `,` + signing + `,
+			"routes": {"outbound": [{"handle": {"handler": "choose_server"}}, {"handle": {"handler": "handle", "steps": [
+				{"handle": {"handler": "rewrite_from"}}, {"handle": {"handler": "limit"}}, {"handle": {"handler": "sign"}}]}}]}}`, nil},
 		"condition": {`{` + server + `,` + door + `,
 			"matchers": {"a": {"from": ["a.example"]}},
 			"routes": {"inbound": [{"match": ["a"], "handle": {"handler": "drop"}}, {"handle": {"handler": "unrouted"}}]}}`, nil},

@@ -24,7 +24,8 @@ type Routes struct {
 	Inbound []mailroute.Step `json:"inbound,omitzero"`
 
 	// How mail that is submitted leaves. `choose_server` is added at its end if
-	// it does not stand there. Default: choose_server.
+	// it does not stand there. Default: classify, choose_server, rewrite_from,
+	// limit, sign.
 	Outbound []mailroute.Step `json:"outbound,omitzero"`
 }
 
@@ -36,6 +37,10 @@ const (
 
 // behaviors are whose answers can be given.
 var behaviors = []mailflow.Behavior{mailflow.BehaviorDocumented, mailflow.BehaviorOdoo}
+
+// defaultOutbound are the handlers of the outbound route that is not written:
+// those behind choose_server say how the mail leaves by the server.
+var defaultOutbound = []string{"classify", lastOutbound, "rewrite_from", "limit", "sign"}
 
 // provisionServices makes what decisions need to know: domains, servers,
 // matchers and DNS.
@@ -88,7 +93,12 @@ func (a *App) provisionRoutes() (err error) {
 	if err != nil {
 		return err
 	}
-	a.config.Outbound, err = a.compile(mailflow.Outbound, withLast(a.Routes.Outbound, lastOutbound))
+	outbound := withLast(a.Routes.Outbound, lastOutbound)
+	if a.Routes.Outbound == nil {
+		outbound = stepsOf(defaultOutbound)
+	}
+	a.outbound = handlersIn(outbound)
+	a.config.Outbound, err = a.compile(mailflow.Outbound, outbound)
 	return err
 }
 
@@ -111,8 +121,32 @@ func withLast(steps []mailroute.Step, last string) []mailroute.Step {
 	if slices.ContainsFunc(steps, func(s mailroute.Step) bool { return len(s.Match) == 0 && handlerOf(s) == last }) {
 		return steps
 	}
-	raw := caddyconfig.JSON(map[string]string{"handler": last}, nil)
-	return append(slices.Clone(steps), mailroute.Step{HandleRaw: raw})
+	return append(slices.Clone(steps), stepsOf([]string{last})...)
+}
+
+// stepsOf returns steps that have these handlers, without options.
+func stepsOf(handlers []string) []mailroute.Step {
+	steps := make([]mailroute.Step, len(handlers))
+	for i, name := range handlers {
+		steps[i].HandleRaw = caddyconfig.JSON(map[string]string{"handler": name}, nil)
+	}
+	return steps
+}
+
+// handlersIn returns the names of the handlers of a route and of the routes
+// inside of it, in the order in which they run.
+func handlersIn(steps []mailroute.Step) []string {
+	var names []string
+	for _, s := range steps {
+		names = append(names, handlerOf(s))
+		var inner struct {
+			Steps []mailroute.Step `json:"steps"`
+		}
+		if err := json.Unmarshal(s.HandleRaw, &inner); err == nil {
+			names = append(names, handlersIn(inner.Steps)...)
+		}
+	}
+	return names
 }
 
 // handlerOf returns the name of the step's handler; empty if it has none,
