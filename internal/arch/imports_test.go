@@ -34,10 +34,11 @@ var floors = []floor{
 	// The process-lived engine.
 	{prefix: "internal/engine", may: []string{"mailflow", "internal/rule", "internal/wire"}},
 
-	// Beside the floors: the option table, the JSON and Caddyfile form of routes
-	// that the app shares with the handlers that have a route inside, and these
-	// tests.
+	// Beside the floors: the option table, the logins that servers and fetch loops
+	// share, the JSON and Caddyfile form of routes that the app shares with the
+	// handlers that have a route inside, and these tests.
 	{prefix: "internal/caddyblock"},
+	{prefix: "internal/credential", may: []string{"mailflow", "internal/caddyblock", "internal/wire/oauth"}},
 	{prefix: "internal/mailroute", may: []string{"mailflow", "internal/caddyblock"}},
 	{prefix: "internal/arch"},
 
@@ -53,7 +54,7 @@ var floors = []floor{
 
 // owners names for a package of others the only packages that may import it.
 var owners = map[string][]string{
-	"github.com/caddyserver": {"internal/caddyblock", "internal/mailroute", "modules", "cmd", "test", "bench", "."},
+	"github.com/caddyserver": {"internal/caddyblock", "internal/credential", "internal/mailroute", "modules", "cmd", "test", "bench", "."},
 	"go.uber.org/zap":        {"internal/engine", "modules", "cmd", "test", "bench"},
 	"modernc.org/sqlite":     {"internal/wire/sqlstore", "modules/store"},
 }

@@ -3,6 +3,7 @@
 package outbound
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -26,7 +27,7 @@ func hint(cfg *smtprelay.Config, stage smtprelay.Stage, err error) string {
 	case smtprelay.StageHello:
 		return "Check that the address and the port are those of a mail server, and that `hostname` is a name it takes."
 	case smtprelay.StageAuth:
-		return hintAuth(err)
+		return cmp.Or(hintToken(cfg, err), hintAuth(err))
 	case smtprelay.StageMail:
 		return "The server refuses the sender: check that its account may send for this address, and `auth` if it needs a login."
 	case smtprelay.StageRcpt:

@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/mailcaddy/mailcaddy/internal/credential"
 	"github.com/mailcaddy/mailcaddy/internal/wire/smtprelay"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -26,9 +27,8 @@ func (*LMTP) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up t.
-func (t *LMTP) Provision(caddy.Context) error {
-	t.setUp(smtprelay.LMTP)
-	return nil
+func (t *LMTP) Provision(ctx caddy.Context) error {
+	return t.setUp(ctx, smtprelay.LMTP)
 }
 
 // Interface guards
@@ -37,6 +37,8 @@ var (
 	_ caddy.Validator       = (*LMTP)(nil)
 	_ caddyfile.Unmarshaler = (*LMTP)(nil)
 	_ mailflow.Tester       = (*LMTP)(nil)
+	_ credential.OAuth2User = (*LMTP)(nil)
 	_ mailflow.ServicesUser = (*LMTP)(nil)
+	_ mailflow.ValuesUser   = (*LMTP)(nil)
 	_ io.Closer             = (*LMTP)(nil)
 )

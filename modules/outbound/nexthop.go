@@ -71,11 +71,11 @@ type NextHop struct {
 }
 
 // setUp prepares h. It opens nothing.
-func (h *NextHop) setUp(protocol smtprelay.Protocol) {
+func (h *NextHop) setUp(ctx context.Context, protocol smtprelay.Protocol) error {
 	h.protocol = protocol
 	h.sessions = tls.NewLRUClientSessionCache(0)
 	h.pool = &smtprelay.Pool{Now: time.Now}
-	h.Auth.setUp()
+	return h.Auth.setUp(ctx)
 }
 
 // Validate checks h as far as it can be known before placeholders are
@@ -227,6 +227,9 @@ func (h *NextHop) Close() error { return h.pool.Close() }
 //	via smtp|lmtp <address> {
 //	    tls     starttls|implicit|off
 //	    auth    plain|login <user> <password>
+//	    auth    oauth2 google|microsoft|<issuer URL> {
+//	        client|secret|user|scope|tenant|grant ...
+//	    }
 //	    timeout <duration>
 //	}
 func (h *NextHop) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -237,6 +240,7 @@ func (h *NextHop) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //
 //	tls     starttls|implicit|off
 //	auth    plain|login <user> <password>
+//	auth    oauth2 google|microsoft|<issuer URL> { ... }
 //	timeout <duration>
 func (h *NextHop) options() caddyblock.Options {
 	return caddyblock.Options{

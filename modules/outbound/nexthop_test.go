@@ -58,7 +58,7 @@ func TestRefused(t *testing.T) {
 		{"smtp a.example {\n tls of\n}", `did you mean "off"?, at Testfile:2`},
 		{"smtp a.example {\n tls off\n tls starttls\n}", `duplicate smtp option "tls"`},
 		{"smtp a.example {\n auth plain anna\n}", "wrong argument count"},
-		{"smtp a.example {\n auth cram anna secret\n}", `option auth: "cram" is none of ["plain" "login"], at Testfile:2`},
+		{"smtp a.example {\n auth cram anna secret\n}", `option auth: "cram" is none of ["plain" "login" "oauth2"], at Testfile:2`},
 		{"smtp a.example {\n auth plain anna \"\"\n}", "auth needs a user and a password"},
 		{"smtp a.example {\n tls off\n auth plain anna secret\n}", "would send the password to a.example in clear: write tls starttls or tls implicit"},
 		{"smtp a.example:0", `port "0" is not between 1 and 65535: ` + write},

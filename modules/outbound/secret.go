@@ -2,37 +2,14 @@
 
 package outbound
 
-import (
-	"fmt"
-	"strings"
-
-	"github.com/caddyserver/caddy/v2"
-)
+import "github.com/mailcaddy/mailcaddy/internal/credential"
 
 // hidden is what a [Secret] shows.
-const hidden = "***"
+const hidden = credential.Hidden
 
-// Secret is a text that must not be shown. Its JSON form is the text itself,
-// which should be a placeholder such as {env.SMTP_PASSWORD} or
-// {file./run/secrets/smtp}; logs and errors show "***".
-type Secret string
+// Secret is a text that must not be shown, see [credential.Secret].
+type Secret = credential.Secret
 
-// String hides the text.
-func (Secret) String() string { return hidden }
-
-// GoString hides the text.
-func (Secret) GoString() string { return hidden }
-
-// resolve returns text with its placeholders replaced; what says which value
-// it is. It is done at each use, so that a file that has changed counts at
-// once. A placeholder without a value is an error.
-func resolve(what, text string) (string, error) {
-	if !strings.Contains(text, "{") {
-		return text, nil
-	}
-	value, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
-	if err != nil {
-		return "", fmt.Errorf("reading the %s: %w: set the variable or the file that it names", what, err)
-	}
-	return value, nil
-}
+// resolve returns text with its placeholders replaced, see
+// [credential.Resolve].
+func resolve(what, text string) (string, error) { return credential.Resolve(what, text) }

@@ -12,6 +12,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/mailcaddy/mailcaddy/internal/caddyblock"
+	"github.com/mailcaddy/mailcaddy/internal/credential"
 	"github.com/mailcaddy/mailcaddy/internal/rule/preset"
 	"github.com/mailcaddy/mailcaddy/internal/wire/smtprelay"
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -47,14 +48,13 @@ func (*SMTP) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up t.
-func (t *SMTP) Provision(caddy.Context) error {
+func (t *SMTP) Provision(ctx caddy.Context) error {
 	if t.Preset != "" || len(t.PresetArgs) > 0 {
 		if err := t.usePreset(); err != nil {
 			return err
 		}
 	}
-	t.setUp(smtprelay.SMTP)
-	return nil
+	return t.setUp(ctx, smtprelay.SMTP)
 }
 
 // Deliver implements [mailflow.Transport].
@@ -74,6 +74,9 @@ func (t *SMTP) Deliver(ctx context.Context, a *mailflow.Attempt) ([]mailflow.Res
 //	    preset  <name> [<argument>]
 //	    tls     starttls|implicit|off
 //	    auth    plain|login <user> <password>
+//	    auth    oauth2 google|microsoft|<issuer URL> {
+//	        client|secret|user|scope|tenant|grant ...
+//	    }
 //	    timeout <duration>
 //	}
 func (t *SMTP) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -116,6 +119,8 @@ var (
 	_ caddyfile.Unmarshaler     = (*SMTP)(nil)
 	_ mailflow.AccountTransport = (*SMTP)(nil)
 	_ mailflow.Tester           = (*SMTP)(nil)
+	_ credential.OAuth2User     = (*SMTP)(nil)
 	_ mailflow.ServicesUser     = (*SMTP)(nil)
+	_ mailflow.ValuesUser       = (*SMTP)(nil)
 	_ io.Closer                 = (*SMTP)(nil)
 )
