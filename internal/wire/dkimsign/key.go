@@ -21,9 +21,9 @@ const (
 	maxBits = 4096
 )
 
-// maxKeyText bounds the text of a key, so that the wrong file is not parsed:
+// MaxKeyText bounds the text of a key, so that the wrong file is not parsed:
 // the longest key has 4 KiB.
-const maxKeyText = 64 << 10
+const MaxKeyText = 64 << 10
 
 // nextStep is what an operator can do about a key that is of no use.
 const nextStep = "make one with `mail dkim generate DOMAIN SELECTOR`"
@@ -59,7 +59,7 @@ func (k *key) load() (crypto.Signer, error) {
 
 // parsePrivate reads a private key in PEM. No error shows any of the text.
 func parsePrivate(text string) (crypto.Signer, error) {
-	if len(text) > maxKeyText {
+	if len(text) > MaxKeyText {
 		return nil, fmt.Errorf("it is longer than a key, with %d bytes: name the file of the private key in PEM", len(text))
 	}
 	kind := ""
