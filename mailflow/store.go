@@ -70,7 +70,8 @@ type Ledger interface {
 	Spool(ctx context.Context) (Spool, error)
 	// Commit checks all of the decision's facts, then writes it, in one
 	// transaction. A decision that is refused leaves its spool usable.
-	// Errors: [ErrStale] (a *[StaleError]), [ErrNoRoom], [ErrDuplicate].
+	// Errors: [ErrStale] (a *[StaleError]), [ErrNoRoom], [ErrDuplicate],
+	// [ErrNoRecord] for a post to a thread that is not there.
 	Commit(ctx context.Context, d *Decision) error
 	// CommitDecided runs decide inside the transaction that commits what it
 	// returns, so that its facts hold. decide must be quick and use nothing
@@ -127,14 +128,20 @@ type Decision struct {
 	Claimed    []string
 	// Unrouted goes to the unrouted box; nil if nothing does.
 	Unrouted *Unrouted
-	// Threads are opened, each with its record under [ThreadKey]; Posts are
-	// added to threads, which are then updated at their time; Follows are added
-	// to the followers of threads, where they are none yet.
-	Threads []Thread
-	Posts   []Post
-	Follows []Follower
+	Postings
 	// Facts are checked in order before anything is written.
 	Facts []Fact
+}
+
+// Postings are what is committed about threads, in this order.
+type Postings struct {
+	// Threads are opened, each with its record under [ThreadKey].
+	Threads []Thread
+	// Posts are added to threads, which are updated at their time. A post to a
+	// thread that is not there is an [ErrNoRecord].
+	Posts []Post
+	// Follows are added to the followers of threads, where they are none yet.
+	Follows []Follower
 }
 
 // StoredMessage is the row of a message in the ledger.
@@ -173,8 +180,10 @@ type Unrouted struct {
 	Recipients []Recipient `json:"recipients"`
 	Reason     string      `json:"reason"`
 	At         time.Time   `json:"at"`
-	// Dropped is when an operator threw it away; zero while it waits.
+	// Dropped is when an operator threw it away, Routed when one put it into a
+	// thread; both are zero while it waits.
 	Dropped time.Time `json:"dropped,omitzero"`
+	Routed  time.Time `json:"routed,omitzero"`
 }
 
 // Queue keeps deliveries and lets one runner at a time have each.
@@ -238,6 +247,8 @@ type Outcome struct {
 	// Unrouted are new entries of the unrouted box, of deliveries that were
 	// decided again; an entry that is there gets the recipients added.
 	Unrouted []Unrouted
+	// Postings are of deliveries that were decided again.
+	Postings
 	// Reports are new messages with their own deliveries, committed with the
 	// rest.
 	Reports []Decision

@@ -191,6 +191,9 @@ type Conversations interface {
 	// Undigested returns posts with a message whose digest is missing, oldest
 	// first.
 	Undigested(ctx context.Context, limit int) ([]Post, error)
+	// RouteUnrouted ends an entry of the unrouted box by putting its message
+	// into threads. Errors: [ErrNoRecord] (the thread's too), [ErrState].
+	RouteUnrouted(ctx context.Context, id string, at time.Time, p Postings) error
 	// PutDigest writes what is derived of a post, and what is searched.
 	PutDigest(ctx context.Context, post string, d *Digest) error
 }

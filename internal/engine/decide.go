@@ -165,7 +165,7 @@ func (c *deliberation) run(ctx context.Context, tx *mailflow.Transaction) error 
 
 // gather adds what tx decided to d.
 func (c *deliberation) gather(tx *mailflow.Transaction, d *mailflow.Decision, j *judgement, replies map[mailflow.Address]*mailflow.Reply) {
-	deliveries := make(map[string]int)
+	deliveries, posted := make(map[string]int), make(map[string]bool)
 	for _, v := range tx.Verdicts() {
 		if v.Reply != nil {
 			replies[v.Recipient.Address] = v.Reply
@@ -176,6 +176,11 @@ func (c *deliberation) gather(tx *mailflow.Transaction, d *mailflow.Decision, j 
 		switch a := v.Action.(type) {
 		case mailflow.Unroute:
 			d.Unrouted = unroute(d.Unrouted, c.msg.ID, v.Recipient, a.Reason, c.now)
+		case mailflow.PostTo:
+			if !posted[a.Key()] {
+				posted[a.Key()] = true
+				c.post(&d.Postings, tx, a)
+			}
 		case mailflow.Drop:
 			j.dropped = v.By + ": " + a.Reason
 			d.Message.Dropped = j.dropped

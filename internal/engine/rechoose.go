@@ -83,9 +83,14 @@ func (c *deliberation) rechosen(tx *mailflow.Transaction, it *item) *mailflow.Ou
 	var parts []*mailflow.Delivery
 	var refused []mailflow.Result
 	var moved *mailflow.Unrouted
+	posted := make(map[string]bool)
 	for _, v := range tx.Verdicts() {
 		if u, ok := v.Action.(mailflow.Unroute); ok {
 			moved = unroute(moved, it.row.ID, v.Recipient, u.Reason, c.now)
+		}
+		if a, ok := v.Action.(mailflow.PostTo); ok && !posted[a.Key()] {
+			posted[a.Key()] = true
+			c.post(&o.Postings, tx, a)
 		}
 		key, part := c.rechosenPart(tx, it.delivery, v)
 		if part.State == mailflow.StateFailed || part.State == mailflow.StateExpired {
@@ -129,6 +134,8 @@ func (c *deliberation) rechosenPart(tx *mailflow.Transaction, d *mailflow.Delive
 	switch a := v.Action.(type) {
 	case mailflow.Unroute:
 		p.State, p.Reason = mailflow.StateDropped, "moved to the unrouted box"
+	case mailflow.PostTo:
+		p.State, p.Reason = mailflow.StateDropped, "moved: "+a.String()
 	case mailflow.Drop:
 		p.State, p.Reason = mailflow.StateDropped, v.By+": "+a.Reason
 	case mailflow.Capture:
