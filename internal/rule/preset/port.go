@@ -21,13 +21,19 @@ func UsualPorts() []uint16 {
 	return []uint16{PortRelay, PortSubmissions, PortSubmission, PortAlternate}
 }
 
+// A remote is a port of a server, which may be on this machine or this network.
+type remote struct {
+	port  uint16
+	local bool
+}
+
+// portAdvice is what to know about a remote.
+var portAdvice = map[remote]string{
+	{port: PortRelay}: "many networks block port 25 for mail that leaves; try 465 (tls implicit), 587 or 2525, " +
+		"and see with `mailcaddy mail doctor` which of them answers",
+}
+
 // PortAdvice returns the operator's next step for a server at that port; empty
 // if there is nothing to say. Local says that it is on this machine or this
 // network, where nobody blocks ports.
-func PortAdvice(port uint16, local bool) string {
-	if port != PortRelay || local {
-		return ""
-	}
-	return "many networks block port 25 for mail that leaves; try 465 (tls implicit), 587 or 2525, " +
-		"and see with `mailcaddy mail doctor` which of them answers"
-}
+func PortAdvice(port uint16, local bool) string { return portAdvice[remote{port, local}] }
