@@ -11,6 +11,7 @@ import (
 
 	"github.com/mailcaddy/mailcaddy/internal/mailroute"
 	"github.com/mailcaddy/mailcaddy/internal/rule/relay"
+	"github.com/mailcaddy/mailcaddy/internal/rule/sender"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -77,9 +78,6 @@ func (*ChooseServer) OnlyIn() mailflow.RouteName { return mailflow.Outbound }
 const (
 	codeChosen = "server_chosen"
 	codeWaits  = "server_waits"
-	// fixFilterSyntax says that "*.domain" in a filter means sub-domains,
-	// where Odoo takes it for a name that nothing has.
-	fixFilterSyntax = "fix:filter_syntax"
 )
 
 // Handle implements mailflow.Handler.
@@ -136,7 +134,7 @@ func (h *ChooseServer) explain(tx *mailflow.Transaction, mail relay.Mail, choice
 	}
 	for i := range h.order {
 		if f := &h.order[i].Filter; f.MatchBelow(mail.Author) || f.MatchBelow(mail.DefaultFrom) {
-			tx.Trace.Note(fixFilterSyntax, h.order[i].Name+": *. in its from_filter means sub-domains")
+			tx.Trace.Note(sender.FixFilterSyntax, h.order[i].Name+": *. in its from_filter means sub-domains")
 		}
 	}
 }

@@ -3,6 +3,7 @@
 package sender
 
 import (
+	"net/mail"
 	"strings"
 	"unicode/utf8"
 
@@ -27,8 +28,12 @@ type Author struct {
 	// in them.
 	Fields, Addresses int
 
-	// spelled is the address as it stands.
+	// spelled is the address as it stands, and bare is set when the name does
+	// not stand before brackets.
 	spelled string
+	bare    bool
+	// malformed is set when the field is not what RFC 5322 allows.
+	malformed bool
 }
 
 // Read returns the author of a mail with that header. It takes whatever stands
@@ -55,12 +60,17 @@ func Read(h mailflow.Header) Author {
 				continue
 			}
 			if a.Addresses++; a.Addresses == 1 {
-				a.Address, a.Name, a.spelled = m.address, m.name, m.spelled
+				a.Address, a.Name, a.spelled, a.bare = m.address, m.name, m.spelled, m.bare
+				_, err := strict.ParseList(value)
+				a.malformed = err != nil
 			}
 		}
 	}
 	return a
 }
+
+// strict reads what RFC 5322 allows, in any charset.
+var strict = mail.AddressParser{WordDecoder: &words}
 
 // nameless returns the name of an entry without an address.
 func nameless(m mailbox) string {
@@ -98,6 +108,11 @@ func clip(s string, n int) string {
 		}
 		return r
 	}, s)
+	return cut(s, n)
+}
+
+// cut cuts s to n bytes at a character.
+func cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}

@@ -78,6 +78,7 @@ const (
 	CodeEncapsulated = "from_encapsulated"
 	CodeMissing      = "from_missing"
 	CodeReduced      = "from_reduced"
+	CodeRepaired     = "from_repaired"
 	CodeReplyTo      = "reply_to_added"
 	CodeSender       = "sender_removed"
 	CodeEnvelope     = "envelope"
@@ -87,6 +88,9 @@ const (
 	// FixIDN says that the spellings of an international domain are one name,
 	// where Odoo takes them for different ones.
 	FixIDN = "fix:idn"
+	// FixFilterSyntax says that "*" in a filter has a meaning, where Odoo takes
+	// it for a name that nothing has.
+	FixFilterSyntax = "fix:filter_syntax"
 	// FixReturnPath says that the Return-Path field of the application is not
 	// sent, as Odoo does.
 	FixReturnPath = "fix:return_path"
@@ -131,9 +135,7 @@ func (d *deciding) change(op mailflow.HeaderOp, name, value string) {
 // from decides about From and the fields that go with it.
 func (d *deciding) from() error {
 	author, standIn := &d.mail.Author, d.policy.DefaultFrom
-	if d.odoo() && strings.Contains(author.Address.Domain, "xn--") {
-		d.note(FixIDN, "the spellings of "+author.Address.Domain+" are one name")
-	}
+	d.noteFixes()
 	if author.Address.IsNull() {
 		if standIn.IsNull() {
 			return ReplyNoFrom
@@ -153,10 +155,33 @@ func (d *deciding) from() error {
 	name := author.Name
 	if name == "" {
 		name = author.Address.Local
+		if d.odoo() {
+			name = lower(name)
+		}
 	}
 	d.setFrom(name)
 	d.accompany()
 	return nil
+}
+
+// noteFixes says where the answer may differ deliberately from Odoo's.
+func (d *deciding) noteFixes() {
+	if !d.odoo() {
+		return
+	}
+	author, policy := &d.mail.Author, d.policy
+	for _, domain := range [...]string{author.Address.Domain, policy.DefaultFrom.Domain, policy.Bounce.Domain} {
+		if strings.Contains(domain, "xn--") {
+			d.note(FixIDN, "the spellings of "+domain+" are one name")
+			break
+		}
+	}
+	if author.Address.IsNull() && author.Name != "" {
+		d.note(FixName, "the name of an author without an address stays whole")
+	}
+	if d.hop.Step == relay.StepDefault && policy.keeps.Any {
+		d.note(FixFilterSyntax, "* in default_from_filter allows every sender")
+	}
 }
 
 // keep leaves the author in From.
@@ -184,7 +209,10 @@ func (d *deciding) keep(keep bool, why string) {
 	case author.Addresses != 1 || author.Fields != 1:
 		d.note(CodeReduced, "From keeps the first of its addresses")
 		d.setFrom(author.Name)
-	case d.odoo() && author.spelled != lower(author.spelled):
+	case author.malformed:
+		d.note(CodeRepaired, "From is written anew, since it is not well formed")
+		d.setFrom(author.Name)
+	case d.odoo() && (author.bare || author.spelled != lower(author.spelled)):
 		d.setFrom(author.Name)
 	}
 }

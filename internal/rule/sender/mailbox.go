@@ -8,19 +8,30 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
+// Limits on an address list that a stranger wrote: reading it must not take
+// long, and nothing beyond them is real.
+const (
+	// maxMailboxes is more than a From field ever has.
+	maxMailboxes = 100
+	// maxSpelled is more than a path has with its route and quotes, in bytes
+	// (RFC 5321 section 4.5.3.1.3 allows 256).
+	maxSpelled = 1024
+)
+
 // mailbox is one entry of an address list.
 type mailbox struct {
 	name    string // decoded, see cleanName
 	spelled string // the address as it stands, without brackets
 	address mailflow.Address
+	bare    bool // a name that does not stand before brackets
 }
 
 // mailboxes reads an address list (RFC 5322 section 3.4), leniently: whatever
 // stands there gives entries, some perhaps without an address. Groups give
 // their members; the old form "address (name)" gives the name.
 func mailboxes(list string) []mailbox {
-	r := &listReader{text: list}
-	for r.at < len(r.text) {
+	r := &listReader{text: list, groups: strings.LastIndexByte(list, ';')}
+	for r.at < len(r.text) && len(r.found) < maxMailboxes {
 		r.step()
 	}
 	r.flush()
@@ -29,9 +40,10 @@ func mailboxes(list string) []mailbox {
 
 // listReader reads an address list.
 type listReader struct {
-	text  string
-	at    int
-	found []mailbox
+	text   string
+	at     int
+	groups int // the last semicolon: before it a colon may begin a group
+	found  []mailbox
 
 	// The entry that is read.
 	words    []string // the phrase, or the address where there are no brackets
@@ -55,7 +67,7 @@ func (r *listReader) step() {
 		r.flush()
 	case ':':
 		r.at++
-		if !r.inAngle && strings.Contains(r.text[r.at:], ";") {
+		if !r.inAngle && r.at <= r.groups {
 			r.words = nil // the name of a group, which a semicolon ends
 		}
 	case '"':
@@ -74,7 +86,10 @@ func (r *listReader) step() {
 // atom reads to the next special character or blank. What is glued to a quoted
 // string begins with "@" in an address with a quoted local part.
 func (r *listReader) atom(glued bool) {
-	end := strings.IndexAny(r.text[r.at:], " \t\r\n\x00,;:\"(<>")
+	end := encodedWord(r.text[r.at:])
+	if end == 0 {
+		end = strings.IndexAny(r.text[r.at:], " \t\r\n\x00,;:\"(<>")
+	}
 	if end < 0 {
 		end = len(r.text) - r.at
 	}
@@ -86,6 +101,27 @@ func (r *listReader) atom(glued bool) {
 		r.words = append(r.words, word)
 	}
 	r.quoted = false
+}
+
+// encodedWord returns the length of the encoded word (RFC 2047) that text
+// begins with, or 0. Special characters do not stand in one in a phrase, but
+// they are met there.
+func encodedWord(text string) int {
+	rest, ok := strings.CutPrefix(text, "=?")
+	if !ok {
+		return 0
+	}
+	rest = rest[:min(len(rest), maxSpelled)]
+	charset := strings.IndexByte(rest, '?')
+	if charset < 0 || len(rest) < charset+3 || rest[charset+2] != '?' {
+		return 0
+	}
+	content := rest[charset+3:]
+	end := strings.Index(content, "?=")
+	if end < 0 || strings.ContainsAny(content[:end], " \t\r\n") {
+		return 0
+	}
+	return len("=?") + charset + 3 + end + len("?=")
 }
 
 // quotedString reads a quoted string, to the end of the text if it has none.
@@ -130,23 +166,32 @@ func (r *listReader) comment() string {
 }
 
 // bracketed reads what stands in angle brackets, or before the next comma
-// where they do not close.
+// where they do not close before the next ones open.
 func (r *listReader) bracketed() string {
-	start, quoted := r.at+1, false
-	for i := start; i < len(r.text); i++ {
-		switch c := r.text[i]; {
+	start, quoted, comma := r.at+1, false, -1
+	end := start
+scan:
+	for ; end < len(r.text); end++ {
+		switch c := r.text[end]; {
 		case c == '\\' && quoted:
-			i++
+			end++
 		case c == '"':
 			quoted = !quoted
 		case quoted:
-		case c == '>', c == ',':
-			r.at = i
-			return r.text[start:i]
+		case c == ',' && comma < 0:
+			comma = end
+		case c == '>':
+			comma = -1
+			break scan
+		case c == '<':
+			break scan
 		}
 	}
-	r.at = len(r.text)
-	return r.text[start:]
+	if comma >= 0 {
+		end = comma
+	}
+	r.at = min(end, len(r.text))
+	return r.text[start:r.at]
 }
 
 // flush ends an entry.
@@ -168,6 +213,7 @@ func (r *listReader) flush() {
 	if m.name == "" {
 		m.name = cleanName(strings.Join(r.comments, " "))
 	}
+	m.bare = m.name != "" && (!r.inAngle || len(r.words) == 0)
 	if m.name != "" || m.spelled != "" {
 		r.found = append(r.found, m)
 	}
@@ -190,6 +236,9 @@ func withoutRoute(s string) string {
 
 // readAddress reads an address; what is none, or has no domain, gives null.
 func readAddress(s string) mailflow.Address {
+	if len(s) > maxSpelled {
+		return mailflow.Address{}
+	}
 	a, err := mailflow.ParseAddress(s)
 	if err != nil || a.Domain == "" {
 		return mailflow.Address{}
