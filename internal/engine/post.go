@@ -3,7 +3,7 @@
 package engine
 
 import (
-	"net/mail"
+	netmail "net/mail"
 	"time"
 
 	"github.com/rs/xid"
@@ -56,7 +56,7 @@ func (c *deliberation) post(p *mailflow.Postings, tx *mailflow.Transaction, a ma
 // written returns when the message was written, by its Date field if that can
 // be true.
 func (c *deliberation) written() time.Time {
-	at, err := mail.ParseDate(c.msg.Header.Get("Date"))
+	at, err := netmail.ParseDate(c.msg.Header.Get("Date"))
 	if err != nil || at.After(c.now.Add(maxAhead)) || at.Year() < 1982 { // RFC 822
 		return c.now
 	}
