@@ -73,8 +73,10 @@ var table = []entry{
 		Quotas:   []Quota{{perDay(300), "the free plan"}},
 		Envelope: mailflow.EnvelopeBounce,
 		// Mail arrives with <UUID@smtp-relay.sendinblue.com>, and ours in a field
-		// Origin-messageId. The reply "queued as <ID>" repeats ours, so it says
-		// nothing about the new one.
+		// Origin-messageId, as on
+		// https://lore.kernel.org/git/9e180f50-4bf4-4822-9b02-2a1b50114e09@smtp-relay.sendinblue.com/
+		// The reply "queued as <ID>" repeats ours, so it says nothing about the new
+		// one.
 		MessageID: MessageID{Kept: No, In: Nowhere},
 		Sources: Sources{
 			Server:    "https://developers.brevo.com/docs/smtp-integration",
@@ -103,8 +105,9 @@ var table = []entry{
 			{perSecond(1), "an account in the sandbox"},
 		},
 		Envelope: mailflow.EnvelopeBounce, NullSender: No, // 501 Invalid MAIL FROM address provided
-		// "250 Ok ID" where ID stands before "@" in what arrives; the first
-		// region's mail has email.amazonses.com there.
+		// "250 Ok ID" (https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-smtp.html),
+		// where ID stands before "@" in what arrives. Behind it stands the region,
+		// and for the first one email (https://github.com/drewblas/aws-ses/pull/68).
 		MessageID: MessageID{Kept: No, In: LastWord},
 		Sources: Sources{
 			Server:     "https://docs.aws.amazon.com/ses/latest/dg/smtp-connect.html",
@@ -207,6 +210,8 @@ var table = []entry{
 			Record: "TXT", Selectors: []string{"google"},
 			Words: "the TXT record google._domainkey of the admin console, for domains of Workspace",
 		},
+		// Who exceeds it cannot send for a day. Workspace has its own:
+		// https://support.google.com/a/answer/166852
 		Limits: []mailflow.Limit{perDay(500)},
 		Quotas: []Quota{{perDay(2000), "a paid account of Workspace"}},
 		// Mail goes out as the account or one of its addresses.
@@ -218,7 +223,7 @@ var table = []entry{
 			Login:     "https://developer.nylas.com/docs/cookbook/email/gmail-smtp-settings/",
 			SPF:       "https://mxio.io/providers/google-workspace",
 			DKIM:      "https://mxio.io/providers/google-workspace",
-			Limits:    "https://support.google.com/a/answer/166852",
+			Limits:    "https://support.google.com/mail/answer/22839",
 			Envelope:  "https://lee-phillips.org/gmailRewriting/",
 			MessageID: "https://www.spamresource.com/2025/06/gmail-says-yes-to-angle-brackets-in.html",
 		},
@@ -239,7 +244,8 @@ var table = []entry{
 		// MAIL FROM must be the mailbox or one that it may send as.
 		Envelope: mailflow.EnvelopeLogin,
 		// "250 2.0.0 OK <ID> [Hostname=...]", and ours in a field
-		// X-Microsoft-Original-Message-ID.
+		// X-Microsoft-Original-Message-ID
+		// (https://github.com/chatmail/core/pull/2250).
 		MessageID: MessageID{Kept: No, In: InBrackets},
 		Sources: Sources{
 			Server:    "https://learn.microsoft.com/exchange/mail-flow-best-practices/how-to-set-up-a-multifunction-device-or-application-to-send-email-using-microsoft-365-or-office-365",
