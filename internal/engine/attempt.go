@@ -39,28 +39,69 @@ func (r *runner) attempt(l *lane, it *item) {
 	if (!ok || g.refuses(server, it)) && (!r.rechoose(g, it) || !ok) {
 		return
 	}
+	n := r.leave(g, l, it)
+	if n == 0 {
+		r.giveBack(it) // its limit was used up meanwhile
+		return
+	}
+	it.part(n)
 	results, err := r.send(g, server, it)
 	if err != nil && r.ctx.Err() != nil {
 		r.giveBack(it) // cut off here, no fault of the next hop
 		return
 	}
+	if why := unsendable(err); why != "" {
+		r.hold(g, it, err, why)
+		return
+	}
+	hits := r.spend(g, it, len(results))
+	r.judge(g, l, it, results, err)
+	now := r.engine.now()
+	if err != nil {
+		it.whole()
+	}
+	if r.mayMove(g, l) && refusesAll(results, err) && !r.rechoose(g, it) {
+		r.finish.add(g, &mailflow.Outcome{Hits: hits}, 0)
+		return
+	}
+	o := g.conclude(it, results, err, now)
+	o.Hits = hits
+	r.finish.add(g, o, now.Sub(began))
+}
+
+// mayMove reports whether l is of a server that is down, and another one may
+// take its mail.
+func (r *runner) mayMove(g *Generation, l *lane) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return l.outage != nil && len(g.config.Servers) > 1 && r.isServer(l.outlet)
+}
+
+// unsendable returns why a message can never be sent as things are; empty if
+// err does not say so.
+func unsendable(err error) string {
 	var p *panicked
+	var u *unsigned
 	switch {
 	case errors.As(err, &p):
-		g.config.Logger.Error("transport panicked, holding the delivery", zap.String("delivery", it.delivery.ID),
-			zap.String("server", server.Name), zap.Any("panic", p.value), zap.ByteString("stack", p.stack))
-		held := it.delivery.Clone()
-		held.State, held.Reason = mailflow.StateHeld, p.Error()
-		r.finish.add(g, &mailflow.Outcome{Deliveries: []mailflow.Delivery{*held}}, 0)
-		return
-	case errors.Is(err, mailflow.ErrUnreachable):
-		r.fell(l, err)
-	default:
-		r.rose(l)
+		return p.Error()
+	case errors.As(err, &u):
+		return u.Error()
 	}
-	now := r.engine.now()
-	o := g.conclude(it, results, err, now)
-	r.finish.add(g, o, now.Sub(began))
+	return ""
+}
+
+// hold holds a delivery for an operator.
+func (r *runner) hold(g *Generation, it *item, err error, why string) {
+	var p *panicked
+	if errors.As(err, &p) {
+		g.config.Logger.Error("transport panicked, holding the delivery", zap.String("delivery", it.delivery.ID),
+			zap.String("server", p.server), zap.Any("panic", p.value), zap.ByteString("stack", p.stack))
+	}
+	it.whole()
+	held := it.delivery.Clone()
+	held.State, held.Reason = mailflow.StateHeld, why
+	r.finish.add(g, &mailflow.Outcome{Deliveries: []mailflow.Delivery{*held}}, 0)
 }
 
 // giveBack returns a claimed delivery as it was.
@@ -82,9 +123,7 @@ func (r *runner) unreadable(g *Generation, l *lane, it *item, err error) {
 		r.mu.Unlock()
 		return
 	}
-	held := it.delivery.Clone()
-	held.State, held.Reason = mailflow.StateHeld, "the message is not in the store"
-	r.finish.add(g, &mailflow.Outcome{Deliveries: []mailflow.Delivery{*held}}, 0)
+	r.hold(g, it, nil, "the message is not in the store")
 }
 
 // panicked is the error of a transport that panicked.
@@ -106,7 +145,7 @@ func (r *runner) send(g *Generation, s *Server, it *item) (_ []mailflow.Result, 
 			err = &panicked{server: s.Name, value: v, stack: debug.Stack()}
 		}
 	}()
-	content, err := mimewrite.New(mimewrite.Params{
+	made, err := mimewrite.New(mimewrite.Params{
 		Message: it.msg,
 		Received: mimewrite.Received(mimewrite.Stamp{
 			Peer: &it.row.Peer, Hostname: g.config.Hostname, ID: it.row.ID,
@@ -119,7 +158,14 @@ func (r *runner) send(g *Generation, s *Server, it *item) (_ []mailflow.Result, 
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, maxAttempt)
 	defer cancel()
+	content, err := r.sign(ctx, g, it.delivery, made)
+	if err != nil {
+		return nil, err
+	}
 	results, err := s.Transport.Deliver(ctx, &mailflow.Attempt{Delivery: it.delivery, Content: content})
+	if signed, ok := content.(*signedContent); ok && err != nil {
+		err = signed.explain(err)
+	}
 	if err == nil && len(results) != len(it.delivery.Envelope.Recipients) {
 		return nil, fmt.Errorf("transport of %s gave %d results for %d recipients",
 			s.Name, len(results), len(it.delivery.Envelope.Recipients))

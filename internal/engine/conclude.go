@@ -24,7 +24,7 @@ func (g *Generation) conclude(it *item, results []mailflow.Result, err error, no
 	index := make(map[string]int)
 	var parts []*mailflow.Delivery
 	for _, res := range results {
-		key := string(res.State)
+		key := string(res.State) + res.MessageID
 		if res.Reply != nil {
 			key += res.Reply.String()
 		}
@@ -35,6 +35,9 @@ func (g *Generation) conclude(it *item, results []mailflow.Result, err error, no
 			parts = append(parts, g.part(d, res, err, now))
 		}
 		parts[i].Envelope.Recipients = append(parts[i].Envelope.Recipients, res.Recipient)
+	}
+	if len(it.rest) > 0 {
+		parts = append(parts, it.remainder(now))
 	}
 	adopt(o, parts, d.ID, now)
 	g.addReports(o, it, results, now)
@@ -88,7 +91,7 @@ func isReply(err error) bool {
 func (g *Generation) part(d *mailflow.Delivery, res mailflow.Result, err error, now time.Time) *mailflow.Delivery {
 	p := d.Clone()
 	p.Envelope.Recipients = nil
-	p.State, p.Reply, p.Reason = res.State, res.Reply, ""
+	p.State, p.Reply, p.Reason, p.RelayedID = res.State, res.Reply, "", res.MessageID
 	p.Attempts++
 	if res.State != mailflow.StateDeferred {
 		return p

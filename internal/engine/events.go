@@ -22,13 +22,18 @@ var phrases = map[EventKind]string{
 	EventFailed:   "delivery failed",
 	EventExpired:  "delivery expired",
 	EventDropped:  "delivery dropped",
+
+	EventServerDown: "server is down, its mail waits or takes another way",
+	EventServerUp:   "server is back",
+	EventLimitNear:  "limit is nearly used up",
 }
 
 // report logs an event in one line and tells it to the observer.
 func (g *Generation) report(e Event) {
 	level := zapcore.InfoLevel
-	if e.Kind == EventHeld {
-		level = zapcore.WarnLevel // it waits for a human
+	switch e.Kind {
+	case EventHeld, EventServerDown, EventLimitNear:
+		level = zapcore.WarnLevel // for a human
 	}
 	if entry := g.config.Logger.Check(level, phrases[e.Kind]); entry != nil {
 		entry.Write(e.fields()...)
@@ -50,7 +55,10 @@ func (e *Event) fields() []zap.Field {
 	text("delivery", e.Delivery)
 	text("listener", e.Listener)
 	text("server", e.Server)
-	fs = append(fs, zap.String("from", e.From), zap.Strings("to", e.Recipients))
+	text("domain", e.Domain)
+	if e.Message != "" || len(e.Recipients) > 0 {
+		fs = append(fs, zap.String("from", e.From), zap.Strings("to", e.Recipients))
+	}
 	text("reply", e.Reply)
 	text("reason", e.Reason)
 	if e.Size > 0 {
@@ -58,6 +66,9 @@ func (e *Event) fields() []zap.Field {
 	}
 	if e.Attempts > 0 {
 		fs = append(fs, zap.Int("attempts", e.Attempts))
+	}
+	if e.Kind == EventServerDown || e.Kind == EventLimitNear {
+		return fs
 	}
 	return append(fs, zap.Duration("took", e.Took))
 }

@@ -47,6 +47,7 @@ func newFinisher(r *runner) *finisher {
 
 // add hands over an outcome, and waits while too many do.
 func (f *finisher) add(g *Generation, o *mailflow.Outcome, took time.Duration) {
+	assignAll(o)
 	f.in <- finished{generation: g, outcome: o, took: took}
 }
 
@@ -85,7 +86,9 @@ func (f *finisher) commit(batch []finished) {
 		all.Parted = append(all.Parted, b.outcome.Parted...)
 		all.Unrouted = append(all.Unrouted, b.outcome.Unrouted...)
 		all.Reports = append(all.Reports, b.outcome.Reports...)
+		all.Hits = append(all.Hits, b.outcome.Hits...)
 	}
+	all.Hits = mergeHits(all.Hits)
 	pause := minFinishPause
 	for {
 		last := f.runner.ctx.Err() != nil
@@ -164,7 +167,7 @@ func (f *finisher) committed(b finished) {
 		if s := open[i].State; s != mailflow.StateQueued && s != mailflow.StateDeferred {
 			continue
 		}
-		l := r.lane(open[i].Destination)
+		l := r.laneOf(&open[i])
 		if open[i].Due.After(now) {
 			l.expect(open[i].Due)
 		} else {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -17,6 +18,38 @@ type item struct {
 	row      *mailflow.StoredMessage
 	msg      *mailflow.Message
 	hot      bool // counted in the runner's memory
+	// rest are recipients that a limit leaves no room for, grant is the leave
+	// for those that there is.
+	rest  []mailflow.Recipient
+	grant *grant
+}
+
+// part leaves the first n recipients in the delivery, and the others for
+// later.
+func (it *item) part(n int) {
+	all := it.delivery.Envelope.Recipients
+	if n >= len(all) {
+		return
+	}
+	it.delivery = it.delivery.Clone()
+	it.delivery.Envelope.Recipients, it.rest = all[:n:n], all[n:]
+}
+
+// whole takes back what part did.
+func (it *item) whole() {
+	if len(it.rest) > 0 {
+		it.delivery.Envelope.Recipients = append(it.delivery.Envelope.Recipients, it.rest...)
+		it.rest = nil
+	}
+}
+
+// remainder returns the delivery to the recipients that are left for later: it
+// waits as it did before the attempt.
+func (it *item) remainder(now time.Time) *mailflow.Delivery {
+	d := it.delivery.Clone()
+	d.Envelope.Recipients = it.rest
+	d.Due = now
+	return d
 }
 
 // load reads what the item does not have yet.

@@ -3,7 +3,6 @@
 package engine
 
 import (
-	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
@@ -11,36 +10,46 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-// Pauses between probes of a destination that is down: a tenth of the time
-// that it has been down, so that what waits is delayed by little more than the
-// outage itself. One connection in half a minute costs nothing.
-const (
-	minProbePause = 500 * time.Millisecond
-	maxProbePause = 30 * time.Second
-	probeShare    = 10
-)
-
-// lane is one destination: what is to be sent there and who sends it. All of
-// it is guarded by runner.mu.
-type lane struct {
+// outlet is one destination: the classes of mail that are to be sent there,
+// and whether it takes any. All of it is guarded by runner.mu, as is what it
+// consists of.
+type outlet struct {
 	destination string
 	runner      *runner
+	server      string // of its mail
+	classes     map[string]*class
+	expiry      time.Time // when the store's first is given up; zero = unknown
+	outage      *outage   // nil while the destination takes mail
+	strikes     strikes
+	alarm       *time.Timer // for the next probe
+}
 
+// class is the mail of one purpose for one destination. It has workers of its
+// own, which its lanes get in turn.
+type class struct {
+	*outlet
+
+	purpose string
+	lanes   map[string]*lane
+	turn    []*lane // those with something ready, in the order they are served
+	workers int
+}
+
+// lane is the mail of some senders of one domain.
+type lane struct {
+	*class
+
+	name     string
+	label    label
 	ready    []*item // claimed, oldest first
-	workers  int
+	inTurn   bool
+	busy     int  // workers that have an item of it
 	cold     bool // the store may have due deliveries
 	chills   int  // counts how often cold was set
 	claiming bool
 	due      time.Time // when the store's next known one is due; zero = none
-	expiry   time.Time // when the store's first is given up; zero = unknown
-	outage   *outage   // nil while the destination answers
 	timer    *time.Timer
-}
-
-// outage is the time in which a destination cannot be reached.
-type outage struct {
-	since time.Time
-	probe time.Time // when the next attempt is made
+	waits    *gauge // the limit that it waits for; nil if none
 }
 
 // chill notes that the store has due deliveries.
@@ -73,6 +82,49 @@ func (l *lane) arm(at, now time.Time) {
 	})
 }
 
+// idle reports whether nothing is known to be in the lane.
+func (l *lane) idle() bool {
+	return l.busy == 0 && len(l.ready) == 0 && !l.cold && !l.claiming && l.due.IsZero() && l.waits == nil
+}
+
+// add takes a claimed item on.
+func (l *lane) add(it *item) {
+	l.ready = append(l.ready, it)
+	if !l.inTurn {
+		l.inTurn = true
+		l.turn = append(l.turn, l)
+	}
+}
+
+// next takes an item of the lane whose turn it is; nil if nothing is ready.
+func (c *class) next() (*lane, *item) {
+	for len(c.turn) > 0 {
+		l := c.turn[0]
+		c.turn[0] = nil
+		c.turn = c.turn[1:]
+		l.inTurn = false
+		if len(l.ready) == 0 {
+			continue // given back meanwhile
+		}
+		it := l.ready[0]
+		l.ready[0] = nil
+		l.ready = l.ready[1:]
+		if len(l.ready) > 0 {
+			l.inTurn = true
+			c.turn = append(c.turn, l)
+		}
+		l.busy++
+		return l, it
+	}
+	return nil, nil
+}
+
+// portion is how many deliveries a lane of c claims at a time: fewer where
+// there are many lanes, so that they do not fill the memory.
+func (c *class) portion() int {
+	return min(claimBatch, max(minPortion, manyLanes*claimBatch/max(len(c.lanes), 1)))
+}
+
 // pump starts what l can do now, and sees that it is pumped when it can do
 // more. r.mu is held.
 func (r *runner) pump(l *lane) {
@@ -81,68 +133,90 @@ func (r *runner) pump(l *lane) {
 		return
 	}
 	now := r.engine.now()
-	limit := g.config.Queue.Concurrency
 	if !l.due.IsZero() && !l.due.After(now) {
 		l.due = time.Time{}
 		l.chill()
 	}
 	if l.outage != nil {
-		limit = 1
-		if l.outage.probe.After(now) {
-			l.arm(l.outage.probe, now)
-			return
-		}
-	}
-	for len(l.ready) > 0 && l.workers < limit && r.workers < maxWorkers {
-		l.workers++
-		r.workers++
-		it := l.pop()
-		r.work.Go(func() { r.deliver(l, it) })
-	}
-	n := claimBatch
-	if l.outage != nil {
-		n = limit - l.workers
-	}
-	if l.cold && !l.claiming && len(l.ready) < limit && n > 0 {
-		l.claiming = true
-		chills := l.chills
-		r.work.Go(func() { r.claim(l, n, chills) })
+		r.probe(g, l.outlet, now)
+	} else {
+		r.fetch(g, l, now)
+		r.serve(g, l.class)
 	}
 	switch {
 	case !l.due.IsZero():
 		l.arm(l.due, now)
-	case l.workers == 0 && len(l.ready) == 0 && !l.cold && !l.claiming && l.outage == nil:
-		l.disarm()
-		delete(r.lanes, l.destination)
+	case l.idle():
+		r.forget(l)
 	}
 }
 
-// rest ends one worker of l. Where workers had run out, other lanes get it.
+// forget removes what is idle.
+func (r *runner) forget(l *lane) {
+	l.disarm()
+	delete(l.lanes, l.name)
+	if len(l.lanes) > 0 || l.workers > 0 {
+		return
+	}
+	delete(l.classes, l.purpose)
+	if len(l.classes) == 0 && l.outage == nil && l.strikes.count == 0 {
+		delete(r.outlets, l.destination)
+	}
+}
+
+// fetch has l claim what is due, if it is short of it and its limits allow.
+func (r *runner) fetch(g *Generation, l *lane, now time.Time) {
+	n := l.portion()
+	if !l.cold || l.claiming || l.waits != nil || len(l.ready) > n/2 {
+		return
+	}
+	grant := r.grant(l, r.gaugesOf(g, l.server, l.label.domain, l.label.limited), n, now)
+	if grant == nil {
+		return // it waits
+	}
+	l.claiming = true
+	chills := l.chills
+	r.work.Go(func() { r.claim(l, grant, chills) })
+}
+
+// serve has workers take on what is ready.
+func (r *runner) serve(g *Generation, c *class) {
+	limit := g.config.Queue.Concurrency
+	for c.workers < limit && r.workers[c.purpose] < maxWorkers {
+		l, it := c.next()
+		if it == nil {
+			return
+		}
+		c.workers++
+		r.workers[c.purpose]++
+		r.work.Go(func() { r.deliver(l, it) })
+	}
+}
+
+// rest ends one worker of the class of l. Where workers had run out, other
+// destinations get it.
 func (r *runner) rest(l *lane) {
 	l.workers--
-	r.workers--
-	if r.workers == maxWorkers-1 {
-		for _, other := range r.lanes {
-			r.pump(other)
+	r.workers[l.purpose]--
+	if r.workers[l.purpose] == maxWorkers-1 {
+		g := r.engine.newest()
+		for _, o := range r.outlets {
+			if c := o.classes[l.purpose]; c != nil && g != nil && !r.paused {
+				r.serve(g, c)
+			}
 		}
 	}
 	r.pump(l)
 }
 
-// pop takes the next item. l.ready must not be empty.
-func (l *lane) pop() *item {
-	it := l.ready[0]
-	l.ready[0] = nil
-	l.ready = l.ready[1:]
-	return it
-}
-
-// claim takes up to n due deliveries from the store. chills is what the lane's
-// counter was, so that a delivery that is committed meanwhile is not missed.
-func (r *runner) claim(l *lane, n, chills int) {
+// claim takes due deliveries from the store, as many as are granted. chills is
+// what the lane's counter was, so that a delivery that is committed meanwhile
+// is not missed.
+func (r *runner) claim(l *lane, grant *grant, chills int) {
 	now := r.engine.now()
 	r.expire(l, now)
-	claimed, err := r.store.ClaimDue(r.ctx, mailflow.Claim{Destination: l.destination, DueBy: now, Limit: n})
+	n := grant.n
+	claimed, err := r.store.ClaimDue(r.ctx, mailflow.Claim{Destination: l.destination, Lane: l.name, DueBy: now, Limit: n})
 	if err != nil && r.ctx.Err() == nil {
 		if g := r.engine.newest(); g != nil {
 			g.config.Logger.Warn("claiming deliveries", zap.Error(err))
@@ -150,89 +224,67 @@ func (r *runner) claim(l *lane, n, chills int) {
 	}
 	r.mu.Lock()
 	l.claiming = false
+	probing := l.outage != nil && l.outage.probing == l
+	var surplus []string
 	for i := range claimed {
-		l.ready = append(l.ready, &item{delivery: &claimed[i]})
+		d := &claimed[i]
+		l.server = d.Server
+		if l.outage != nil && !probing {
+			surplus = append(surplus, d.ID) // it went down meanwhile
+			continue
+		}
+		l.add(&item{delivery: d, grant: grant.split(len(claimed)-1-i, len(d.Envelope.Recipients))})
 	}
-	drained := len(claimed) < n && chills == l.chills
+	r.release(grant)
+	drained := len(claimed) < n && chills == l.chills && len(surplus) == 0
 	if drained {
 		l.cold = false
-		if len(claimed) == 0 && len(l.ready) == 0 && l.workers == 0 {
-			l.outage = nil // nothing waits for it any more
-		}
 	}
 	if err != nil {
 		l.expect(now.Add(minProbePause))
 	}
+	if probing && len(claimed) == 0 {
+		r.unprobed(l)
+	}
+	if probing {
+		r.serveProbe(l)
+	}
 	r.pump(l)
 	r.mu.Unlock()
+	if len(surplus) > 0 {
+		_ = r.store.Unclaim(r.ctx, surplus...) // fails only with the store itself
+	}
 	if drained {
 		r.resyncSoon() // to learn when the next one is due
 	}
 }
 
-// deliver works on it, and then on what else is ready, until nothing is or the
-// lane is down.
+// deliver works on it, and then on what else is ready in its class, until
+// nothing is or the destination is down.
 func (r *runner) deliver(l *lane, it *item) {
 	for it != nil {
 		r.attempt(l, it)
 		r.mu.Lock()
 		r.cool(it)
-		it = nil
-		switch {
-		case r.paused, l.outage != nil, len(l.ready) == 0:
+		r.probed(l)
+		l.busy--
+		var next *lane
+		next, it = nil, nil
+		if !r.paused && l.outage == nil {
+			next, it = l.class.next()
+		}
+		if it == nil {
 			r.rest(l)
-		default:
-			it = l.pop()
-			if l.cold && len(l.ready) < claimBatch/2 {
-				r.pump(l)
+		} else if g := r.engine.newest(); g != nil {
+			now := r.engine.now()
+			r.fetch(g, next, now)
+			if l != next && l.idle() {
+				r.forget(l)
+			} else if l != next {
+				r.fetch(g, l, now)
 			}
 		}
+		l = next
 		r.mu.Unlock()
-	}
-}
-
-// fell notes that the destination could not be reached. What was claimed goes
-// back to the store, and one delivery after the other probes it.
-func (r *runner) fell(l *lane, why error) {
-	now := r.engine.now()
-	r.mu.Lock()
-	first := l.outage == nil
-	if first {
-		l.outage = &outage{since: now}
-	}
-	o := l.outage
-	if first || !o.probe.After(now) {
-		pause := min(max(now.Sub(o.since)/probeShare, minProbePause), maxProbePause)
-		o.probe = now.Add(pause + rand.N(pause/4)) //nolint:gosec // jitter needs no secrecy
-	}
-	l.chill()
-	var ids []string
-	for _, it := range l.ready {
-		ids = append(ids, it.delivery.ID)
-		r.cool(it)
-	}
-	l.ready = nil
-	r.mu.Unlock()
-	if len(ids) > 0 {
-		_ = r.store.Unclaim(r.ctx, ids...) // fails only with the store itself
-	}
-	if g := r.engine.newest(); first && g != nil {
-		g.config.Logger.Warn("destination is down, its mail waits", zap.String("destination", l.destination), zap.Error(why))
-	}
-}
-
-// rose notes that the destination answered.
-func (r *runner) rose(l *lane) {
-	r.mu.Lock()
-	o := l.outage
-	l.outage = nil
-	if o != nil {
-		l.chill()
-		r.pump(l)
-	}
-	r.mu.Unlock()
-	if g := r.engine.newest(); o != nil && g != nil {
-		g.config.Logger.Info("destination is back", zap.String("destination", l.destination),
-			zap.Duration("after", r.engine.now().Sub(o.since)))
 	}
 }

@@ -36,7 +36,7 @@ func (e *Engine) Act(ctx context.Context, id string, act mailflow.QueueAct) erro
 		return err
 	}
 	if act.Kind == mailflow.ActRetry || act.Kind == mailflow.ActRelease {
-		g.store.runner.nudge()
+		g.store.runner.wakeAll()
 		return nil
 	}
 	// Held or dropped: that is a mail event, whoever decided it.

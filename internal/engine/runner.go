@@ -5,6 +5,7 @@ package engine
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,9 +24,10 @@ const (
 	// maxHotFiles bounds those whose bodies are files, since each holds one
 	// open.
 	maxHotFiles = 256
-	// maxWorkers bounds the attempts at once to all destinations together: each
-	// may hold a connection, and a process has some thousand descriptors.
-	maxWorkers = 500
+	// maxWorkers bounds the attempts at once of one purpose to all destinations
+	// together: each may hold a connection, and a process has some thousand
+	// descriptors.
+	maxWorkers = 400
 	// claimBatch is how many deliveries a lane takes from the store at a time:
 	// enough to keep its workers busy while the next ones are read.
 	claimBatch = 64
@@ -56,17 +58,25 @@ type runner struct {
 	work   sync.WaitGroup // workers and claims
 
 	mu      sync.Mutex
-	lanes   map[string]*lane
-	workers int // of all lanes
+	outlets map[string]*outlet
+	gauges  map[[2]string]*gauge
+	workers map[string]int // of all destinations, by purpose
 	hot     heat
-	started bool
-	paused  bool
-	soon    bool // resync is under way or about to be
+	// reserved is the leave for deliveries that are being committed, by ID.
+	reserved map[string]*grant
+	unsigned map[string]bool // domains that were found unsigned
+	started  bool
+	paused   bool
+	soon     bool // resync is under way or about to be
 }
 
 func newRunner(e *Engine, s *openStore) *runner {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &runner{engine: e, store: s, ctx: ctx, cancel: cancel, lanes: make(map[string]*lane)}
+	r := &runner{
+		engine: e, store: s, ctx: ctx, cancel: cancel, outlets: make(map[string]*outlet),
+		gauges: make(map[[2]string]*gauge), workers: make(map[string]int),
+		reserved: make(map[string]*grant), unsigned: make(map[string]bool),
+	}
 	r.finish = newFinisher(r)
 	return r
 }
@@ -102,12 +112,29 @@ func (r *runner) stop() {
 	r.work.Wait()
 	r.mu.Lock()
 	started := r.started
-	for _, l := range r.lanes {
-		l.disarm()
-	}
+	r.disarm()
 	r.mu.Unlock()
 	if started {
 		r.finish.stop()
+	}
+}
+
+// disarm stops all timers.
+func (r *runner) disarm() {
+	for _, o := range r.outlets {
+		if o.alarm != nil {
+			o.alarm.Stop()
+		}
+		for _, c := range o.classes {
+			for _, l := range c.lanes {
+				l.disarm()
+			}
+		}
+	}
+	for _, q := range r.gauges {
+		if q.timer != nil {
+			q.timer.Stop()
+		}
 	}
 }
 
@@ -144,8 +171,11 @@ func (r *runner) sweep() {
 	}
 }
 
-// wakeAll looks at the store for work, in the background.
+// wakeAll looks at the store for work, in the background. What is down is tried
+// at once: it may be configured anew, and an operator who orders a retry does
+// not want to wait for a probe.
 func (r *runner) wakeAll() {
+	r.tryAll()
 	r.work.Go(r.resync)
 }
 
@@ -170,8 +200,10 @@ func (r *runner) resyncSoon() {
 	})
 }
 
-// resync learns from the store which lanes have work, and when.
+// resync learns from the store which lanes have work, and when, and what was
+// sent under limits.
 func (r *runner) resync() {
+	r.primeGauges()
 	lanes, err := r.store.Lanes(r.ctx)
 	if err != nil {
 		if g := r.engine.newest(); g != nil && r.ctx.Err() == nil {
@@ -183,7 +215,7 @@ func (r *runner) resync() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, s := range lanes {
-		l := r.lane(s.Destination)
+		l := r.lane(s.Destination, s.Name)
 		l.expiry = s.NextExpiry
 		if s.NextDue.After(now) {
 			l.expect(s.NextDue)
@@ -191,23 +223,9 @@ func (r *runner) resync() {
 			l.chill()
 		}
 	}
-	for _, l := range r.lanes {
-		r.pump(l)
+	for _, o := range r.outlets {
+		r.pumpOutlet(o)
 	}
-}
-
-// nudge has every lane tried at once, also those that are down: an operator
-// who orders a retry does not want to wait for a probe.
-func (r *runner) nudge() {
-	now := r.engine.now()
-	r.mu.Lock()
-	for _, l := range r.lanes {
-		if l.outage != nil {
-			l.outage.probe = now
-		}
-	}
-	r.mu.Unlock()
-	r.wakeAll()
 }
 
 // heat is what is kept of messages between their commit and their delivery.
@@ -237,16 +255,26 @@ func (h *heat) room(size int64) bool {
 // reserve claims for the runner those deliveries of d that it can make without
 // reading them back.
 func (r *runner) reserve(d *mailflow.Decision) {
+	assign(d)
+	g := r.engine.newest()
+	now := r.engine.now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range d.Deliveries {
 		del := &d.Deliveries[i]
-		if del.State != mailflow.StateQueued || del.Server == "" || r.paused || !r.hot.room(d.Message.Size) {
+		if g == nil || del.State != mailflow.StateQueued || del.Server == "" || r.paused || !r.hot.room(d.Message.Size) {
 			continue
 		}
-		if l := r.lane(del.Destination); l.outage != nil || l.cold {
+		l := r.laneOf(del)
+		if l.outage != nil || l.cold || l.waits != nil {
 			continue // older ones wait in the store
 		}
+		qs := r.gaugesOf(g, del.Server, del.Domain, del.Limited)
+		room, shut := roomOf(qs, now)
+		if shut != nil {
+			continue
+		}
+		r.reserved[del.ID] = r.allow(qs, min(room, len(del.Envelope.Recipients)))
 		d.Claimed = append(d.Claimed, del.ID)
 		r.hot.add(1, d.Message.Size)
 	}
@@ -257,6 +285,10 @@ func (r *runner) unreserve(d *mailflow.Decision) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.hot.add(-len(d.Claimed), d.Message.Size)
+	for _, id := range d.Claimed {
+		r.release(r.reserved[id])
+		delete(r.reserved, id)
+	}
 	d.Claimed = nil
 }
 
@@ -273,10 +305,12 @@ func (r *runner) take(d *mailflow.Decision, msg *mailflow.Message) {
 		if del.State != mailflow.StateQueued {
 			continue
 		}
-		l := r.lane(del.Destination)
+		l := r.laneOf(del)
+		l.server = del.Server
 		if slices.Contains(d.Claimed, del.ID) {
 			body.hold()
-			l.ready = append(l.ready, &item{delivery: del, row: &d.Message, msg: &hot, hot: true})
+			l.add(&item{delivery: del, row: &d.Message, msg: &hot, hot: true, grant: r.reserved[del.ID]})
+			delete(r.reserved, del.ID)
 		} else {
 			l.chill()
 		}
@@ -284,8 +318,11 @@ func (r *runner) take(d *mailflow.Decision, msg *mailflow.Message) {
 	}
 }
 
-// cool forgets that an item was delivered from memory. r.mu is held.
+// cool forgets that an item was delivered from memory, and its leave. r.mu is
+// held.
 func (r *runner) cool(it *item) {
+	r.release(it.grant)
+	it.grant = nil
 	if it.hot {
 		it.hot = false
 		r.hot.add(-1, it.row.Size)
@@ -293,35 +330,39 @@ func (r *runner) cool(it *item) {
 	it.close()
 }
 
-// lane returns the lane of that destination. r.mu is held.
-func (r *runner) lane(destination string) *lane {
-	l, ok := r.lanes[destination]
+// laneOf returns the lane of a delivery. r.mu is held.
+func (r *runner) laneOf(d *mailflow.Delivery) *lane { return r.lane(d.Destination, d.Lane) }
+
+// lane returns the lane of that name of a destination. r.mu is held.
+func (r *runner) lane(destination, name string) *lane {
+	o, ok := r.outlets[destination]
 	if !ok {
-		l = &lane{destination: destination, runner: r}
-		r.lanes[destination] = l
+		server, _, _ := strings.Cut(destination, "/") // until its mail says
+		o = &outlet{destination: destination, runner: r, server: server, classes: make(map[string]*class)}
+		r.outlets[destination] = o
+	}
+	tag := readLabel(name)
+	c, ok := o.classes[tag.purpose]
+	if !ok {
+		c = &class{outlet: o, purpose: tag.purpose, lanes: make(map[string]*lane)}
+		o.classes[tag.purpose] = c
+	}
+	l, ok := c.lanes[name]
+	if !ok {
+		l = &lane{class: c, name: name, label: tag}
+		c.lanes[name] = l
 	}
 	return l
 }
 
-// Down implements [mailflow.ServerView].
-func (r *runner) Down(server string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.lanes[server]
-	if l == nil || l.outage == nil {
-		return ""
-	}
-	return "it cannot be reached since " + l.outage.since.UTC().Format(time.RFC3339)
-}
-
-// down lists the destinations that cannot be reached.
+// down lists the destinations that take no mail.
 func (r *runner) down() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var ds []string
-	for _, l := range r.lanes {
-		if l.outage != nil {
-			ds = append(ds, l.destination)
+	for _, o := range r.outlets {
+		if o.outage != nil {
+			ds = append(ds, o.destination)
 		}
 	}
 	slices.Sort(ds)
