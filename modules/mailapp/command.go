@@ -46,7 +46,7 @@ func mailCommand(cmd *cobra.Command) {
 	flags.StringP("config", "c", "", "Configuration file to find the address in")
 	flags.StringP("adapter", "a", "", "Name of the adapter of the configuration file")
 	flags.Bool("json", false, "Print JSON")
-	cmd.AddCommand(queueCommand(), unroutedCommand(), sendCommand(), testCommand(), dkimCommand())
+	cmd.AddCommand(queueCommand(), unroutedCommand(), sendCommand(), testCommand(), explainCommand(), dkimCommand())
 }
 
 // group makes cmd one that does nothing but hold others.
@@ -117,13 +117,16 @@ func (c *adminClient) raw(path string, w io.Writer) error {
 	return nil
 }
 
+// errNoGateway is wrapped by the errors of a client that nobody answers.
+var errNoGateway = errors.New("no gateway answers")
+
 // explain makes an operator's error of what Caddy's client returns, which is
 // text only.
 func (c *adminClient) explain(err error) error {
 	answer, answered := strings.CutPrefix(err.Error(), "caddy responded with error: HTTP ")
 	if !answered {
-		return fmt.Errorf("no gateway answers at %s; start one with `%s run --config Caddyfile`, "+
-			"or say with --address or --config where it is: %w", c.address, c.binary, err)
+		return fmt.Errorf("%w at %s; start one with `%s run --config Caddyfile`, "+
+			"or say with --address or --config where it is: %w", errNoGateway, c.address, c.binary, err)
 	}
 	status, text, _ := strings.Cut(answer, ": ")
 	var known struct {
