@@ -65,7 +65,7 @@ func readHeader(r *bufio.Reader, ends *lineEnds) ([]byte, error) {
 		part, err := r.ReadSlice('\n')
 		head = append(head, part...)
 		if len(head) > mailflow.MaxHeaderBytes {
-			return nil, fmt.Errorf("its header is longer than %d bytes", mailflow.MaxHeaderBytes)
+			return nil, fmt.Errorf("the header is longer than %d bytes", mailflow.MaxHeaderBytes)
 		}
 		switch {
 		case errors.Is(err, bufio.ErrBufferFull):
@@ -108,7 +108,7 @@ func pick(head []byte) (*picked, error) {
 			p.names = append(p.names, signed.name)
 		}
 		if len(p.names) > maxSigned {
-			return nil, fmt.Errorf("its header has too many %s fields", signed.name)
+			return nil, fmt.Errorf("the header has too many %s fields", signed.name)
 		}
 	}
 	return p, nil

@@ -51,7 +51,7 @@ type Key struct {
 func New(domain string, keys []Key, now func() time.Time) (*Signer, error) {
 	switch {
 	case len(keys) == 0:
-		return nil, fmt.Errorf("signing as %s: there is no key", domain)
+		return nil, fmt.Errorf("no DKIM key for %s", domain)
 	case len(keys) > MaxKeys:
 		return nil, fmt.Errorf("%d DKIM keys for %s: receivers need not look at more than a few signatures; "+
 			"keep %d, one RSA and one Ed25519, or the old and the new one", len(keys), domain, MaxKeys)
@@ -81,17 +81,14 @@ func (s *Signer) Check() error {
 	return err
 }
 
-// Sign returns a DKIM-Signature field for each key, in their order.
+// Sign returns a DKIM-Signature field for each key, in their order. An error of
+// a key names it; any other says what of the message cannot be signed or read.
 func (s *Signer) Sign(ctx context.Context, message io.Reader) ([]byte, error) {
 	keys, err := s.load()
 	if err != nil {
 		return nil, err
 	}
-	fields, err := s.sign(ctx, keys, message)
-	if err != nil {
-		return nil, fmt.Errorf("signing as %s: %w", s.domain, err)
-	}
-	return fields, nil
+	return s.sign(ctx, keys, message)
 }
 
 // load returns the private keys.

@@ -79,7 +79,7 @@ func TestSignRefuses(t *testing.T) {
 			t.Parallel()
 			for _, r := range []io.Reader{strings.NewReader(tt.message), iotest.HalfReader(strings.NewReader(tt.message))} {
 				fields, err := both(t).Sign(t.Context(), r)
-				if err == nil || fields != nil || !strings.Contains(err.Error(), "signing as example.com: ") || !strings.Contains(err.Error(), tt.want) {
+				if err == nil || fields != nil || !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("got %q, %v; want an error with %q", fields, err, tt.want)
 				}
 			}
@@ -159,7 +159,7 @@ func TestNewRefuses(t *testing.T) {
 		selectors []string
 		want      string
 	}{
-		{"none", nil, "there is no key"},
+		{"none", nil, "no DKIM key for example.com"},
 		{"three", []string{"a", "b", "c"}, "3 DKIM keys for example.com: "},
 		{"alike", []string{"s1", "S1"}, "two DKIM keys of example.com have the selector s1"},
 		{"empty", []string{""}, `"" is no DKIM selector`},
