@@ -43,12 +43,19 @@ func TestExample(t *testing.T) {
 	t.Parallel()
 	g := startExample(t)
 
-	for _, tt := range []struct{ from, server string }{
-		{"billing@mycompany.com", "billing"},
-		{"anna@mycompany.com", "everything"},
-		{"bob@mycompany.ro", "billing"},
+	login := []string{"--auth", "PLAIN", "--auth-user", "app", "--auth-password", "mailcaddy"}
+	for _, tt := range []struct {
+		from, server, door string
+		further            []string
+	}{
+		{"billing@mycompany.com", "billing", g.local, nil},
+		{"anna@mycompany.com", "everything", g.local, nil},
+		{"news@mycompany.com", "campaigns", g.local, []string{"--header", "List-Unsubscribe: <mailto:news@mycompany.com>"}},
+		{"letter@mycompany.com", "campaigns", g.local, []string{"--header", "X-Mail-Purpose: mass"}},
+		{"bob@mycompany.ro", "billing", g.submission, login},
 	} {
-		transcript, code := swaks(t, g.local, "--from", tt.from, "--to", "bob@example.net", "--header", "Subject: by "+tt.server)
+		args := append([]string{"--from", tt.from, "--to", "bob@example.net", "--header", "Subject: by " + tt.server}, tt.further...)
+		transcript, code := swaks(t, tt.door, args...)
 		if code != 0 {
 			t.Errorf("swaks from %s: exit %d\n%s", tt.from, code, transcript)
 			continue

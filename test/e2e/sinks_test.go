@@ -12,7 +12,7 @@ import (
 )
 
 // twoServers is a gateway with a server for billing@mycompany.com and all of
-// mycompany.ro, and one for everybody else.
+// mycompany.ro, and one for everybody else. It leaves senders as they are.
 const twoServers = `{
 	mail {
 		hostname mx.mycompany.com
@@ -20,7 +20,6 @@ const twoServers = `{
 		domain mycompany.com {
 			default
 		}
-		domain mycompany.ro
 		outgoing billing {
 			from_filter billing@mycompany.com mycompany.ro
 			via smtp %s {
@@ -33,6 +32,9 @@ const twoServers = `{
 			}
 		}
 		smtp %s
+		outbound {
+			choose_server
+		}
 	}
 }
 `
