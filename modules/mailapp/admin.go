@@ -39,6 +39,7 @@ func init() {
 //	GET  /mail/unrouted/ID/message      its message, as it came
 //	POST /mail/unrouted/ID/drop         throw it away
 //	POST /mail/outgoing/NAME/test       try a server without sending: from, rcpt
+//	POST /mail/doctor                   which ports of the outgoing servers answer: server
 //	POST /mail/explain                  what would become of a message, and why
 //
 // Arguments of a GET stand in the query; those of a POST there or in a JSON
@@ -98,6 +99,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		on(get, "/mail/unrouted/{id}/message", a.unroutedMessage),
 		on(post, "/mail/unrouted/{id}/drop", a.dropUnrouted),
 		on(post, "/mail/outgoing/{name}/test", a.testOutgoing),
+		on(post, "/mail/doctor", a.doctor),
 		on(post, "/mail/explain", a.explain),
 		{Pattern: "/mail/", Handler: caddy.AdminHandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 			return apiError(http.StatusNotFound, "there is no %s in the admin API", r.URL.Path)

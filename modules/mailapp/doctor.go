@@ -107,6 +107,8 @@ type checkup struct {
 type diagnosis struct {
 	OK      bool      `json:"ok"`
 	Servers []checkup `json:"servers"`
+	// Note says where it was looked from, if not by the running gateway.
+	Note string `json:"note,omitempty"`
 }
 
 // examine knocks at the ports of the outgoing servers, of all or of the one of
