@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -50,6 +51,18 @@ func (e *Engine) Act(ctx context.Context, id string, act mailflow.QueueAct) erro
 	return nil
 }
 
+// Waiting says why a delivery that waits does so, and until when: its server or
+// host is down, or a limit is used up. It is empty if nothing holds the
+// delivery up but its own due time; the time is zero if it cannot be told. It
+// is found out at each call, since it changes for many deliveries at once.
+func (e *Engine) Waiting(d *mailflow.Delivery) (reason string, until time.Time) {
+	g := e.newest()
+	if g == nil || d.State != mailflow.StateQueued && d.State != mailflow.StateDeferred {
+		return "", time.Time{}
+	}
+	return g.store.runner.waiting(g, d)
+}
+
 // Test tries the outgoing server of that name without sending.
 func (e *Engine) Test(ctx context.Context, name string, from, rcpt mailflow.Address) (mailflow.TestReport, error) {
 	g := e.pin()
@@ -83,7 +96,7 @@ type Status struct {
 	Generations int `json:"generations"`
 	// Queue counts the deliveries in each state.
 	Queue map[mailflow.State]int `json:"queue"`
-	// Down lists the destinations that cannot be reached at the moment.
+	// Down lists the destinations that take no mail at the moment.
 	Down []string `json:"down,omitempty"`
 }
 

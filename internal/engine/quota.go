@@ -270,6 +270,25 @@ func (q *gauge) near(l mailflow.Limit, now time.Time) Event {
 	return e
 }
 
+// waiting says why d waits, and until when.
+func (r *runner) waiting(g *Generation, d *mailflow.Delivery) (string, time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if o := r.outlets[d.Destination]; o != nil && o.outage != nil {
+		return d.Destination + " " + o.outage.String(), o.outage.probe
+	}
+	now := r.engine.now()
+	_, shut := roomOf(r.gaugesOf(g, d.Server, d.Domain, d.Limited), now)
+	if shut == nil {
+		return "", time.Time{}
+	}
+	room := shut.room(now)
+	if room.Limit.Count == 0 {
+		return "", time.Time{} // what was sent is being read
+	}
+	return fmt.Sprintf("limit %s of %s %s is used up", room.Limit, shut.kind, shut.name), room.Opens
+}
+
 // mergeHits adds up hits of one window at one time.
 func mergeHits(hits []mailflow.Hit) []mailflow.Hit {
 	var merged []mailflow.Hit

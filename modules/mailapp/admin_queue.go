@@ -30,7 +30,8 @@ type queueEntry struct {
 	Subject string   `json:"subject"`
 	Server  string   `json:"server"`
 	Purpose string   `json:"purpose"`
-	// Due is when the next attempt is; it says nothing in a final state.
+	// Due is when the next attempt is, or when a limit or an outage lets it be
+	// tried; it says nothing in a final state.
 	Due      time.Time `json:"due"`
 	Attempts int       `json:"attempts"`
 	// Reply is the next hop's last answer, Reason why it is in its state.
@@ -81,6 +82,28 @@ func entryOf(q *mailflow.Queued) queueEntry {
 	return e
 }
 
+// waiter tells why deliveries wait.
+type waiter interface {
+	Waiting(d *mailflow.Delivery) (reason string, until time.Time)
+}
+
+// liveEntry returns q as it is shown, with what it waits for at the moment.
+func liveEntry(op operator, q *mailflow.Queued) queueEntry {
+	e := entryOf(q)
+	w, ok := op.(waiter)
+	if !ok || q.Claimed {
+		return e
+	}
+	reason, until := w.Waiting(&q.Delivery)
+	if reason != "" {
+		e.Reason = reason
+	}
+	if until.After(e.Due) {
+		e.Due = until
+	}
+	return e
+}
+
 // addressTexts returns the addresses of rs; never nil, so that its JSON is a
 // list.
 func addressTexts(rs []mailflow.Recipient) []string {
@@ -105,11 +128,11 @@ func (a *Admin) listQueue(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, store, err := a.store()
+	op, store, err := a.store()
 	if err != nil {
 		return err
 	}
-	entries, err := deliveries(r.Context(), store, q, shown)
+	entries, err := deliveries(r.Context(), op, store, q, shown)
 	if err != nil {
 		return refusal(err)
 	}
@@ -142,7 +165,7 @@ func joined[T ~string](list []T) string {
 // deliveries lists what q asks for in the states that are to be shown; none
 // for all. The store does not tell what is being sent from what waits, so a
 // list of either is read in pages until it is full.
-func deliveries(ctx context.Context, s mailflow.Store, q mailflow.QueueQuery, shown []mailflow.State) ([]queueEntry, error) {
+func deliveries(ctx context.Context, op operator, s mailflow.Store, q mailflow.QueueQuery, shown []mailflow.State) ([]queueEntry, error) {
 	if q.Limit == 0 {
 		q.Limit = mailflow.DefaultListLimit
 	}
@@ -160,7 +183,7 @@ func deliveries(ctx context.Context, s mailflow.Store, q mailflow.QueueQuery, sh
 			return nil, fmt.Errorf("listing the queue: %w", err)
 		}
 		for i := range rows {
-			e := entryOf(&rows[i])
+			e := liveEntry(op, &rows[i])
 			if len(shown) > 0 && !slices.Contains(shown, e.State) {
 				continue
 			}
@@ -189,7 +212,7 @@ func delivery(ctx context.Context, s mailflow.Store, id string) (*mailflow.Queue
 
 // showDelivery answers GET /mail/queue/ID.
 func (a *Admin) showDelivery(w http.ResponseWriter, r *http.Request) error {
-	_, store, err := a.store()
+	op, store, err := a.store()
 	if err != nil {
 		return err
 	}
@@ -202,7 +225,7 @@ func (a *Admin) showDelivery(w http.ResponseWriter, r *http.Request) error {
 		return refusal(fmt.Errorf("message %s: %w", q.Message, err))
 	}
 	return reply(w, http.StatusOK, queueDetails{
-		queueEntry: entryOf(q), Domain: q.Domain, Route: q.Route, Header: q.Header,
+		queueEntry: liveEntry(op, q), Domain: q.Domain, Route: q.Route, Header: q.Header,
 		MessageID: m.MessageID, Received: m.Received, Peer: m.Peer, Tags: m.Tags, Trace: m.Trace,
 	})
 }
@@ -253,7 +276,7 @@ func (a *Admin) act(w http.ResponseWriter, r *http.Request, kind mailflow.ActKin
 	if acted != nil {
 		return apiError(http.StatusConflict, "cannot %s delivery %s: %s", kind, id, obstacle(q, kind))
 	}
-	return reply(w, http.StatusOK, entryOf(q))
+	return reply(w, http.StatusOK, liveEntry(op, q))
 }
 
 // checkServer refuses the name of a server that is not there: a delivery with

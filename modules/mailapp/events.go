@@ -34,9 +34,12 @@ var telling = newPump(func() { counters.eventsDropped.Inc() })
 //
 // An event is named mail. and what happened: mail.received, mail.refused,
 // mail.sent, mail.captured, mail.deferred, mail.held, mail.failed,
-// mail.expired, mail.dropped; its origin is the module mail. Its data are id
-// (of the message), delivery, listener, server, from and to (of the envelope,
-// to with commas), reply, reason, size, attempts and took (seconds).
+// mail.expired, mail.dropped; mail.server_down and mail.server_up tell of an
+// outgoing server, mail.limit_near of a limit of a server or domain that is
+// nearly used up. Its origin is the module mail. Its data are id (of the
+// message), delivery, listener, server, domain (of limit_near), from and to (of
+// the envelope, to with commas), reply, reason, size, attempts and took
+// (seconds).
 func (a *App) provisionObservers(ctx caddy.Context) error {
 	if err := counters.register(ctx.GetMetricsRegistry()); err != nil {
 		return err
@@ -93,6 +96,7 @@ func eventData(ev engine.Event) map[string]any {
 		"delivery": ev.Delivery,
 		"listener": ev.Listener,
 		"server":   ev.Server,
+		"domain":   ev.Domain,
 		"from":     ev.From,
 		"to":       strings.Join(ev.Recipients, ", "),
 		"reply":    ev.Reply,

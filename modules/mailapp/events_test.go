@@ -142,7 +142,7 @@ func TestEventData(t *testing.T) {
 		Reply: "450 later", Reason: "busy", Size: 9, Attempts: 2, Took: 1500 * time.Millisecond,
 	})
 	want := map[string]any{
-		"id": "m", "delivery": "d", "server": "relay", "listener": "in",
+		"id": "m", "delivery": "d", "server": "relay", "domain": "", "listener": "in",
 		"to": "a@b.example, c@d.example", "from": "e@f.example",
 		"reply": "450 later", "reason": "busy", "size": int64(9), "attempts": 2, "took": 1.5,
 	}

@@ -27,6 +27,8 @@ type meters struct {
 	receivedBytes *prometheus.CounterVec
 	deliveries    *prometheus.CounterVec
 	seconds       *prometheus.HistogramVec
+	outages       *prometheus.CounterVec
+	limitsNear    *prometheus.CounterVec
 	eventsDropped prometheus.Counter
 	now           *gauges
 }
@@ -58,6 +60,10 @@ func newMeters() *meters {
 			Help:    "Duration of attempts to deliver, by outgoing server.",
 			Buckets: attemptBuckets,
 		}, []string{"server"}),
+		outages: prometheus.NewCounterVec(name("server_outages_total",
+			"Times that an outgoing server stopped taking mail."), []string{"server"}),
+		limitsNear: prometheus.NewCounterVec(name("limits_near_total",
+			"Windows in which most of a limit was used up, by outgoing server or by domain of ours."), []string{"server", "domain"}),
 		eventsDropped: prometheus.NewCounter(name("events_dropped_total",
 			"Mail events that no subscriber was told of, since they came too fast.")),
 		now: newGauges(liveOperator),
@@ -67,7 +73,7 @@ func newMeters() *meters {
 // register adds the metrics to a configuration's registry.
 func (m *meters) register(r prometheus.Registerer) error {
 	for _, c := range []prometheus.Collector{
-		m.received, m.receivedBytes, m.deliveries, m.seconds, m.eventsDropped, m.now,
+		m.received, m.receivedBytes, m.deliveries, m.seconds, m.outages, m.limitsNear, m.eventsDropped, m.now,
 	} {
 		var twice prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &twice) {
@@ -94,6 +100,11 @@ func (m *meters) observe(ev engine.Event) {
 		if ev.Took > 0 {
 			m.seconds.WithLabelValues(ev.Server).Observe(ev.Took.Seconds())
 		}
+	case engine.EventServerDown:
+		m.outages.WithLabelValues(ev.Server).Inc()
+	case engine.EventLimitNear:
+		m.limitsNear.WithLabelValues(ev.Server, ev.Domain).Inc()
+	case engine.EventServerUp:
 	}
 }
 
@@ -115,7 +126,7 @@ func newGauges(live func() (operator, error)) *gauges {
 	return &gauges{
 		live:        live,
 		depth:       desc("queue_depth", "Deliveries in the store, by state.", "state"),
-		down:        desc("destinations_down", "Destinations that cannot be reached at the moment."),
+		down:        desc("destinations_down", "Destinations that take no mail at the moment."),
 		generations: desc("generations", "Configurations that serve or still have work."),
 	}
 }

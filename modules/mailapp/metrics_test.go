@@ -29,6 +29,10 @@ func TestMetrics(t *testing.T) {
 		{Kind: engine.EventSent, Server: "relay", Message: "m", Delivery: "d", Took: 30 * time.Millisecond},
 		{Kind: engine.EventCaptured, Server: "box", Message: "m", Delivery: "d"},
 		{Kind: engine.EventDropped, Server: "relay", Message: "m", Delivery: "d"},
+		{Kind: engine.EventServerDown, Server: "relay", Reason: "no"},
+		{Kind: engine.EventServerUp, Server: "relay", Took: time.Second},
+		{Kind: engine.EventLimitNear, Server: "relay"},
+		{Kind: engine.EventLimitNear, Domain: "mycompany.com"},
 	} {
 		m.observe(ev)
 	}
@@ -49,7 +53,7 @@ func TestMetrics(t *testing.T) {
 caddy_mail_deliveries_total{server="box",state="captured"} 1
 caddy_mail_deliveries_total{server="relay",state="dropped"} 1
 caddy_mail_deliveries_total{server="relay",state="sent"} 1
-# HELP caddy_mail_destinations_down Destinations that cannot be reached at the moment.
+# HELP caddy_mail_destinations_down Destinations that take no mail at the moment.
 # TYPE caddy_mail_destinations_down gauge
 caddy_mail_destinations_down 0
 # HELP caddy_mail_events_dropped_total Mail events that no subscriber was told of, since they came too fast.
@@ -58,6 +62,10 @@ caddy_mail_events_dropped_total 1
 # HELP caddy_mail_generations Configurations that serve or still have work.
 # TYPE caddy_mail_generations gauge
 caddy_mail_generations 1
+# HELP caddy_mail_limits_near_total Windows in which most of a limit was used up, by outgoing server or by domain of ours.
+# TYPE caddy_mail_limits_near_total counter
+caddy_mail_limits_near_total{domain="",server="relay"} 1
+caddy_mail_limits_near_total{domain="mycompany.com",server=""} 1
 # HELP caddy_mail_queue_depth Deliveries in the store, by state.
 # TYPE caddy_mail_queue_depth gauge
 caddy_mail_queue_depth{state="captured"} 0
@@ -75,6 +83,9 @@ caddy_mail_received_bytes_total{listener="in"} 111
 # TYPE caddy_mail_received_total counter
 caddy_mail_received_total{listener="in",outcome="accepted"} 2
 caddy_mail_received_total{listener="in",outcome="refused"} 1
+# HELP caddy_mail_server_outages_total Times that an outgoing server stopped taking mail.
+# TYPE caddy_mail_server_outages_total counter
+caddy_mail_server_outages_total{server="relay"} 1
 `
 		got := scrape(t, r)
 		ours, durations, _ := strings.Cut(got, "# HELP caddy_mail_delivery_seconds ")
