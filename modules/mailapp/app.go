@@ -106,7 +106,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 		Observe:   a.observe,
 	}
 	for _, step := range []func() error{
-		a.provisionHostname, a.provisionStore, a.loadListeners, a.provisionServices, a.provisionRoutes, a.provisionDoors,
+		a.provisionHostname, a.provisionStore, a.loadListeners,
+		a.provisionServices, a.provisionSigners, a.provisionRoutes, a.provisionDoors,
 	} {
 		if err := step(); err != nil {
 			return err

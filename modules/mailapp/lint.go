@@ -20,6 +20,7 @@ func (a *App) warn() {
 	for _, f := range a.lint() {
 		a.logger.Warn(f.message, f.fields...)
 	}
+	a.warnKeys()
 }
 
 // lint returns what an operator should know about the configuration. It looks

@@ -63,7 +63,7 @@ func (a *App) lintSecrets() []finding {
 			continue
 		}
 		for _, k := range a.Domains[name].DKIM {
-			if strings.Contains(k.Key, "PRIVATE KEY") {
+			if k.inline() {
 				all = append(all, found(message, step, zap.String("domain", name), zap.String("option", "dkim "+k.Selector)))
 			}
 		}
