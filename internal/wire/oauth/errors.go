@@ -27,6 +27,8 @@ var (
 
 // Errors of a login.
 var (
+	// ErrAsk says that no login can be begun as it is asked for.
+	ErrAsk = errors.New("no login can be made like that")
 	// ErrNoLogin says that no login waits under that id: it was never begun,
 	// it is over, or a newer one has taken its place.
 	ErrNoLogin = errors.New("no such login waits; begin again")

@@ -76,7 +76,7 @@ type login struct {
 }
 
 // Begin starts a login of a; one that waits already is over. The error may be
-// [ErrClient] or [ErrUnavailable]. With [GrantClient] it tries the client's
+// [ErrAsk], [ErrClient] or [ErrUnavailable]. With [GrantClient] it tries the client's
 // credentials instead, and there is nothing to finish.
 func (k *Keeper) Begin(ctx context.Context, values mailflow.Values, a Account, ask Ask) (Login, error) {
 	if err := a.check(); err != nil {
@@ -121,13 +121,13 @@ func choose(p Provider, secret string, asked Flow) (Flow, error) {
 	case asked == FlowDevice && p.DeviceURL != "", asked == FlowCode && p.AuthURL != "":
 		return asked, nil
 	case asked != "" && asked != FlowDevice && asked != FlowCode:
-		return "", fmt.Errorf("flow %q is none of %q", plain(string(asked)), []Flow{FlowDevice, FlowCode})
+		return "", fmt.Errorf("%w: flow %q is none of %q", ErrAsk, plain(string(asked)), []Flow{FlowDevice, FlowCode})
 	case asked == FlowDevice:
-		return "", fmt.Errorf("%s has no device flow for mail; use the flow %s", p.Name, FlowCode)
+		return "", fmt.Errorf("%w: %s has no device flow for mail; use the flow %s", ErrAsk, p.Name, FlowCode)
 	case asked == FlowCode:
-		return "", fmt.Errorf("%s has no page for browsers; use the flow %s", p.Name, FlowDevice)
+		return "", fmt.Errorf("%w: %s has no page for browsers; use the flow %s", ErrAsk, p.Name, FlowDevice)
 	}
-	return "", fmt.Errorf("%s has neither a device flow nor a page for browsers", p.Name)
+	return "", fmt.Errorf("%w: %s has neither a device flow nor a page for browsers", ErrAsk, p.Name)
 }
 
 // wait puts l in the place of the login that waits for the same account.

@@ -258,15 +258,15 @@ func TestChoose(t *testing.T) {
 		want   string
 	}{
 		{Google(), "s", "", "code"},
-		{Google(), "s", FlowDevice, "google has no device flow for mail; use the flow code"},
+		{Google(), "s", FlowDevice, "no login can be made like that: google has no device flow for mail; use the flow code"},
 		{Microsoft(""), "", "", "device"},
 		{Microsoft(""), "s", "", "code"},
 		{Microsoft(""), "s", FlowDevice, "device"},
 		{both, "s", "", "device"},
 		{both, "", FlowCode, "code"},
-		{Provider{Name: "p", DeviceURL: "d"}, "", FlowCode, "p has no page for browsers; use the flow device"},
-		{Provider{Name: "p"}, "", "", "p has neither a device flow nor a page for browsers"},
-		{both, "", "magic", `flow "magic" is none of ["device" "code"]`},
+		{Provider{Name: "p", DeviceURL: "d"}, "", FlowCode, "no login can be made like that: p has no page for browsers; use the flow device"},
+		{Provider{Name: "p"}, "", "", "no login can be made like that: p has neither a device flow nor a page for browsers"},
+		{both, "", "magic", `no login can be made like that: flow "magic" is none of ["device" "code"]`},
 	} {
 		got, err := choose(tt.p, tt.secret, tt.asked)
 		if s := string(got); s != tt.want && (err == nil || err.Error() != tt.want) {

@@ -3,7 +3,6 @@
 package oauth
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -93,16 +92,13 @@ func loopback(u *url.URL) bool {
 	return err == nil && ip.IsLoopback()
 }
 
-// errRedirect says what a redirect may be.
-var errRedirect = errors.New("the browser can be sent on to this machine only: an address such as http://127.0.0.1:8080/")
-
 // checkRedirect reports why the browser may not be sent on to s: the answer
 // that it brings is for a program on the user's own machine (RFC 8252 section
 // 7.3).
 func checkRedirect(s string) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" || !loopback(u) || u.User != nil || u.Fragment != "" || u.RawQuery != "" {
-		return fmt.Errorf("redirect %q: %w", plain(s), errRedirect)
+		return fmt.Errorf("%w: redirect %q is not on the user's own machine; write an address such as http://127.0.0.1:8080/", ErrAsk, plain(s))
 	}
 	return nil
 }

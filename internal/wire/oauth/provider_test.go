@@ -282,7 +282,7 @@ func TestCheckRedirect(t *testing.T) {
 		"": false, "https://127.0.0.1/": false, "http://id.example/": false, "http://127.0.0.1.example/": false,
 		"http://127.0.0.1/?code=x": false, "http://a@127.0.0.1/": false, "http://127.0.0.1/#x": false,
 	} {
-		if err := checkRedirect(s); good != (err == nil) || !good && !errors.Is(err, errRedirect) {
+		if err := checkRedirect(s); good != (err == nil) || !good && !errors.Is(err, ErrAsk) {
 			t.Errorf("%q: %v", s, err)
 		}
 	}
