@@ -40,6 +40,8 @@ func init() {
 //	POST /mail/unrouted/ID/drop         throw it away
 //	POST /mail/outgoing/NAME/test       try a server without sending: from, rcpt
 //	POST /mail/doctor                   which ports of the outgoing servers answer: server
+//	POST /mail/oauth/NAME/begin         log a server in with OAuth2: flow, redirect
+//	POST /mail/oauth/NAME/finish        whether that is done: id, answer
 //	POST /mail/explain                  what would become of a message, and why
 //
 // Arguments of a GET stand in the query; those of a POST there or in a JSON
@@ -105,6 +107,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 			return apiError(http.StatusNotFound, "there is no %s in the admin API", r.URL.Path)
 		})},
 	}
+	routes = append(routes, oauthRoutes(liveAccount)...)
 	for _, kind := range orders {
 		routes = append(routes, on(post, "/mail/queue/{id}/"+string(kind), func(w http.ResponseWriter, r *http.Request) error {
 			return a.act(w, r, kind)

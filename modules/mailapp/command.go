@@ -46,7 +46,7 @@ func mailCommand(cmd *cobra.Command) {
 	flags.StringP("config", "c", "", "Configuration file to find the address in")
 	flags.StringP("adapter", "a", "", "Name of the adapter of the configuration file")
 	flags.Bool("json", false, "Print JSON")
-	cmd.AddCommand(queueCommand(), unroutedCommand(), sendCommand(), testCommand(), doctorCommand(), explainCommand(), dkimCommand())
+	cmd.AddCommand(queueCommand(), unroutedCommand(), sendCommand(), testCommand(), doctorCommand(), oauthCommand(), explainCommand(), dkimCommand())
 }
 
 // group makes cmd one that does nothing but hold others.

@@ -99,6 +99,7 @@ func (a *App) provisionServer(name string, o *Outgoing) (*engine.Server, error) 
 	if !ok {
 		return nil, fmt.Errorf("%T is not a mail transport", guest)
 	}
+	giveValues(guest)
 	c, captures := guest.(mailflow.Capturer)
 	server.Captures = captures && c.Captures()
 	b, perDomain := guest.(mailflow.DomainTransport)
