@@ -85,9 +85,10 @@ func (h *ChooseServer) Handle(ctx context.Context, tx *mailflow.Transaction, nex
 	if len(tx.Pending()) == 0 {
 		return nil
 	}
+	author, policy := authorOf(tx, h.behavior).Address, h.policies.of(tx)
 	mail := relay.Mail{
-		Behavior: h.behavior, Author: authorOf(tx, h.behavior).Address,
-		DefaultFrom: h.policies.of(tx).DefaultFrom, Purpose: tx.Purpose,
+		Behavior: h.behavior, Purpose: tx.Purpose,
+		Author: author, DefaultFrom: policy.DefaultFrom, Keeps: policy.Keeps(author),
 	}
 	if tx.Servers != nil {
 		mail.Down = tx.Servers.Down

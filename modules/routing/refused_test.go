@@ -45,6 +45,16 @@ func TestRefusedRoutes(t *testing.T) {
 		"header X-A \"a\nb\"":                                           "one line",
 		"unrouted x":                                                    "wrong argument count",
 		"choose_server x":                                               "wrong argument count",
+		"classify x":                                                    "wrong argument count",
+		"rewrite_from {\n x\n}":                                         "unexpected block",
+		"limit 200/day":                                                 "wrong argument count",
+		"sign s1":                                                       "wrong argument count",
+		"bcc":                                                           "wrong argument count",
+		"bcc archive":                                                   "not a mail address",
+		"bcc \"\"":                                                      "bcc needs an address",
+		"sign":                                                          "belongs into the outbound route",
+		"@x purpose bulk\ndrop @x":                                      "no purpose",
+		"@x purpose":                                                    "wrong argument count",
 		"handle":                                                        "at least one handler",
 		"handle x {\n drop\n}":                                          "wrong argument count",
 		"choose_server":                                                 "belongs into the outbound route",
@@ -68,8 +78,8 @@ func TestRefusedRoutes(t *testing.T) {
 		"@x expression size":                                            "gives int, not true or false",
 		"@x expression `nope == 1`":                                     "undeclared reference",
 		"@x expression `size == \"a\"`":                                 "no matching overload",
-		"@x {\n expression true\n expression false\n}":                  "one expression",
-		"@a/b from a.example":                                           "no name for a matcher",
+		"@x {\n expression true\n expression false\n}": "one expression",
+		"@a/b from a.example":                          "no name for a matcher",
 	} {
 		_, err := build(t, mailflow.Inbound, services(), lines)
 		if err == nil || !strings.Contains(err.Error(), want) {

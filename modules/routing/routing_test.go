@@ -250,6 +250,7 @@ func TestHandlerContract(t *testing.T) {
 	t.Parallel()
 	for _, lines := range []string{
 		"reject 550 5.7.1 no", "drop", "tag a b", "header X-A b", "hold", "capture", "unrouted", "choose_server",
+		"classify", "rewrite_from", "limit", "sign", "bcc archive@mycompany.com",
 		"handle {\n @x rcpt sales@mycompany.com\n drop @x\n tag a b\n hold\n}",
 	} {
 		route := mustBuild(t, "", lines)

@@ -80,18 +80,12 @@ type gateway struct {
 	seen    map[string]int // mails that were looked at, by server
 }
 
-// startGateway starts the far ends that the cases name.
-func startGateway(t *testing.T, cases []selectionCase) *gateway {
+// startGateway starts the far ends of servers of these names.
+func startGateway(t *testing.T, names []string) *gateway {
 	t.Helper()
 	g := &gateway{
 		socket: filepath.Join(t.TempDir(), "in.sock"),
 		relays: make(map[string]*mailflowtest.Relay), address: make(map[string]string), seen: make(map[string]int),
-	}
-	names := []string{cli}
-	for _, c := range cases {
-		for _, s := range c.Servers {
-			names = append(names, s.Name)
-		}
 	}
 	slices.Sort(names)
 	g.servers = slices.Compact(names)
@@ -112,8 +106,7 @@ type object map[string]any
 
 // config returns the gateway's configuration for a case.
 func (g *gateway) config(c *selectionCase) ([]byte, error) {
-	via := func(name string) object { return object{"transport": "smtp", "address": g.address[name]} }
-	last := object{"default": true, "via": via(cli)}
+	last := object{"default": true, "via": g.via(cli)}
 	domains := object{}
 	filter := c.Config.CliFromFilter
 	if name, d := domainOf(c); name != "" {
@@ -128,26 +121,34 @@ func (g *gateway) config(c *selectionCase) ([]byte, error) {
 		if !s.Active {
 			continue
 		}
-		server := object{"priority": s.Priority, "via": via(s.Name)}
+		server := object{"priority": s.Priority, "via": g.via(s.Name)}
 		setFilter(server, "from_filter", s.FromFilter)
 		if s.Name == c.Mail.Server {
 			server["purpose"] = mailflow.PurposeMass
 		}
 		outgoing[s.Name] = server
 	}
+	return g.whole(object{"behavior": mailflow.BehaviorOdoo, "domains": domains, "outgoing": outgoing})
+}
+
+// whole returns the configuration of a gateway whose mail app has these parts.
+func (g *gateway) whole(mail object) ([]byte, error) {
 	var route []object
 	for _, handler := range []string{"keep_trace", "classify", "choose_server", "rewrite_from", "limit", "sign"} {
 		route = append(route, object{"handle": object{"handler": handler}})
 	}
+	mail["hostname"], mail["store"], mail["routes"] = "mx.acme.example", object{"module": "memory"}, object{"outbound": route}
+	mail["listeners"] = object{"in": object{"protocol": "smtp", "listen": []string{"unix/" + g.socket}}}
 	return json.Marshal(object{
 		"admin":   object{"disabled": true, "config": object{"persist": false}},
 		"logging": object{"logs": object{"default": object{"level": "PANIC"}}},
-		"apps": object{"mail": object{
-			"hostname": "mx.acme.example", "behavior": mailflow.BehaviorOdoo, "store": object{"module": "memory"},
-			"domains": domains, "outgoing": outgoing, "routes": object{"outbound": route},
-			"listeners": object{"in": object{"protocol": "smtp", "listen": []string{"unix/" + g.socket}}},
-		}},
+		"apps":    object{"mail": mail},
 	})
+}
+
+// via returns the transport to the far end of a server.
+func (g *gateway) via(name string) object {
+	return object{"transport": "smtp", "address": g.address[name]}
 }
 
 // domainOf returns the domain block of a case. Without a domain, an address
@@ -197,7 +198,7 @@ func (g *gateway) play(t *testing.T, c *selectionCase) verdict {
 	}
 	takeCodes()
 	rcpts := recipients(c.Mail.To)
-	if err := g.submit(t.Context(), c, rcpts); err != nil {
+	if err := g.submit(t.Context(), message(c), rcpts); err != nil {
 		v.Got.Failure = &failure{State: "exception", Reason: err.Error()}
 	} else if v.Got.Sent = g.arrived(len(rcpts)); len(v.Got.Sent) == 0 {
 		v.Got.Failure = &failure{State: "lost", Reason: "it was accepted and did not arrive"}
@@ -227,8 +228,8 @@ func recipients(to string) []string {
 	return rcpts
 }
 
-// submit hands the mail of a case in.
-func (g *gateway) submit(ctx context.Context, c *selectionCase, rcpts []string) error {
+// submit hands a mail in.
+func (g *gateway) submit(ctx context.Context, mail string, rcpts []string) error {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", g.socket)
 	if err != nil {
 		return err
@@ -256,7 +257,7 @@ func (g *gateway) submit(ctx context.Context, c *selectionCase, rcpts []string) 
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write([]byte(message(c))); err != nil {
+	if _, err := w.Write([]byte(mail)); err != nil {
 		return err
 	}
 	if err := w.Close(); err != nil {

@@ -102,7 +102,13 @@ func TestServerSelection(t *testing.T) {
 		Cases []selectionCase `json:"cases"`
 	}
 	readVectors(t, "server-selection.json", &file)
-	g := startGateway(t, file.Cases)
+	names := []string{cli}
+	for _, c := range file.Cases {
+		for _, s := range c.Servers {
+			names = append(names, s.Name)
+		}
+	}
+	g := startGateway(t, names)
 	var out bytes.Buffer
 	counts := make(map[string]int)
 	for _, c := range file.Cases {

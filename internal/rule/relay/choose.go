@@ -31,6 +31,9 @@ type Mail struct {
 	// DefaultFrom is the address that senders are encapsulated in; null if
 	// there is none.
 	DefaultFrom mailflow.Address
+	// Keeps is set when the author may stay in From by a server that has no
+	// filter (documented).
+	Keeps bool
 	// Purpose is the purpose of the mail; empty means transactional.
 	Purpose string
 	// Down says why a server is not waited for if another may carry the mail,
@@ -125,13 +128,14 @@ func (c *contest) down(i int) string {
 }
 
 // stepsIn reports whether server i may take the place of the first one, which
-// is down: its filter must not refuse the sender that the mail leaves with.
+// is down: its filter must not refuse the sender that the mail leaves with by
+// the first one.
 func (c *contest) stepsIn(i, first int) bool {
 	if i == first || c.servers[i].Default {
 		return false
 	}
 	f := &c.servers[i].Filter
-	carries := f.IsEmpty() || f.Match(c.mail.Author) || !c.keepsFrom() && f.Match(c.mail.DefaultFrom)
+	carries := f.IsEmpty() || f.Match(c.mail.Author) || !c.keepsAuthor(first) && f.Match(c.mail.DefaultFrom)
 	return carries && c.down(i) == ""
 }
 
@@ -140,10 +144,18 @@ func (c *contest) dedicated() bool {
 	return c.tier == tierDedicated && cmp.Or(c.mail.Purpose, mailflow.PurposeTransactional) != mailflow.PurposeTransactional
 }
 
-// keepsFrom reports whether the mail leaves with its author whatever the
-// filter says.
-func (c *contest) keepsFrom() bool {
-	return c.dedicated() && c.mail.Behavior == mailflow.BehaviorOdoo
+// keepsAuthor reports whether the mail leaves with its author by server i, and
+// not with the default_from.
+func (c *contest) keepsAuthor(i int) bool {
+	switch k := c.kinds[i]; {
+	case k == kindAddress, k == kindDomain, c.mail.DefaultFrom.IsNull():
+		return true
+	case c.mail.Behavior == mailflow.BehaviorOdoo:
+		return c.dedicated()
+	case k == kindOpen, k == kindLast && !c.dedicated():
+		return c.mail.Keeps
+	}
+	return false
 }
 
 // step returns the step that finds server i.

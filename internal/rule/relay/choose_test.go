@@ -151,6 +151,7 @@ func TestFailOver(t *testing.T) {
 		{"the one after", []Candidate{own, second, open}, "own second", "", "", "open by no_filter"},
 		{"all down", []Candidate{own, second, open}, "own second open", "", "", "own by filter_domain, waits"},
 		{"never one whose filter refuses", []Candidate{own, foreign}, "own", "", "", "own by filter_domain, waits"},
+		{"nor one that would change a sender that stays", []Candidate{own, server(t, "from", 20, "n@mycompany.com")}, "own", "", "", "own by filter_domain, waits"},
 		{"nor the default", []Candidate{own, cli}, "own", "", "", "own by filter_domain, waits"},
 		{"nor one of another purpose", []Candidate{own, bulk}, "own", "", "", "own by filter_domain, waits"},
 		{"encapsulated, it may", []Candidate{bulk, spare}, "bulk", "", mailflow.PurposeMass, "spare by purpose"},
@@ -169,6 +170,17 @@ func TestFailOver(t *testing.T) {
 		})
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+	// Who is encapsulated anyway may leave by a server of the default_from.
+	fallback := []Candidate{open, server(t, "from", 40, "n@mycompany.com")}
+	for keeps, want := range map[bool]string{true: "open by no_filter, waits", false: "from by default_from_address"} {
+		got := chosen(fallback, Mail{
+			Author: mailflow.MustParseAddress("a@third.example"), DefaultFrom: mailflow.MustParseAddress("n@mycompany.com"), Keeps: keeps,
+			Down: func(name string) string { return map[string]string{"open": "refused all"}[name] },
+		})
+		if got != want {
+			t.Errorf("keeps %v: %s, want %s", keeps, got, want)
 		}
 	}
 	// A sender that a forced server does not rewrite must stand in the filter.

@@ -31,9 +31,9 @@
 // # Fail-over
 //
 // A server that is down gives way to the next one of the same purpose that may
-// carry the mail: one without a filter, or whose filter allows the author or
-// the default_from that the author is encapsulated in. Where there is none the
-// mail waits for the server. It never goes to a server whose filter refuses
+// carry the mail: one without a filter, or whose filter allows the author, or
+// the default_from where the author is encapsulated in it anyway. Where there
+// is none the mail waits for the server. It never goes to a server whose filter refuses
 // it, to the one that says default, or to one for the other purpose.
 //
 // The choice names every server that was not taken, with the reason, so that

@@ -72,12 +72,17 @@ func Read(h mailflow.Header) Author {
 // strict reads what RFC 5322 allows, in any charset.
 var strict = mail.AddressParser{WordDecoder: &words}
 
-// nameless returns the name of an entry without an address.
+// nameless returns the name of an entry without an address. What is nearly an
+// address gives its local part, as one does.
 func nameless(m mailbox) string {
-	if m.name != "" {
-		return m.name
+	name := m.name
+	if name == "" {
+		name = cleanName(m.spelled)
 	}
-	return cleanName(m.spelled)
+	if local, _, ok := strings.Cut(name, "@"); ok && !strings.Contains(name, " ") {
+		return local
+	}
+	return name
 }
 
 // ReadOr is [Read], with somebody else in place of an author without an

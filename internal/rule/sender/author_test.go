@@ -62,6 +62,8 @@ func TestRead(t *testing.T) {
 		{"no quote closes", `"A <a@example.com>`, "A <a@example.com>|"},
 		{"no comment closes", `a@example.com (A`, "A|a@example.com"},
 		{"not an address", `not an address`, "not an address|"},
+		{"half an address", `admin@`, "admin|"},
+		{"the other half", `@acme.example`, "|"},
 		{"nothing", ``, "|"},
 		{"null", `<>`, "|"},
 		{"postmaster alone", `A <postmaster>`, "A|"},

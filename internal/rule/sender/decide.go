@@ -289,7 +289,7 @@ func (d *deciding) filterKeeps() (bool, string) {
 
 // policyKeeps asks the domain's default_from_filter.
 func (d *deciding) policyKeeps() (bool, string) {
-	if d.policy.keeps.Match(d.mail.Author.Address) {
+	if d.policy.Keeps(d.mail.Author.Address) {
 		return true, "default_from_filter allows it"
 	}
 	return false, "default_from_filter does not allow it"

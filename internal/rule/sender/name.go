@@ -107,12 +107,15 @@ func formatName(name string) string {
 	case strings.Contains(name, "=?"):
 		return encodeAll(name) // in quotes many would decode it
 	case strings.IndexFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) < 0:
-		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+		return `"` + escape.Replace(name) + `"`
 	case strings.ContainsFunc(name, notInPhrase):
 		return encodeAll(name)
 	}
 	return mime.QEncoding.Encode("utf-8", name)
 }
+
+// escape writes what needs it in a quoted string (RFC 5322 section 3.2.4).
+var escape = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // maxWordBytes is what fits into an encoded word of 75 octets in base64.
 const maxWordBytes = 45

@@ -83,3 +83,7 @@ func NewPolicy(d *mailflow.Domain, ours mailflow.Domains, b mailflow.Behavior) (
 	}
 	return p, nil
 }
+
+// Keeps reports whether the author may stay in From by a server that has no
+// filter, in the documented behavior.
+func (p *Policy) Keeps(author mailflow.Address) bool { return p.keeps.Match(author) }
