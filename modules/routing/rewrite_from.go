@@ -52,9 +52,13 @@ func (h *RewriteFrom) UseServices(s *mailflow.Services) (err error) {
 // OnlyIn implements mailroute.RouteBound.
 func (*RewriteFrom) OnlyIn() mailflow.RouteName { return mailflow.Outbound }
 
-// codeNoServer says that a handler has nothing to do, since no server is
-// chosen yet.
-const codeNoServer = "no_server_yet"
+// The codes of the trace, beside those of package sender.
+const (
+	// codeNoServer says that there is nothing to do, since no server is chosen
+	// yet.
+	codeNoServer = "no_server_yet"
+	codeNoFrom   = "no_from"
+)
 
 // Handle implements mailflow.Handler.
 func (h *RewriteFrom) Handle(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
@@ -68,12 +72,12 @@ func (h *RewriteFrom) Handle(ctx context.Context, tx *mailflow.Transaction, next
 		Step: relay.Step(tx.Sending.Step), Filter: h.filters[server.Name],
 		Envelope: server.Envelope, Login: server.Login, NoNullSender: server.NoNullSender,
 	})
-	if err != nil {
-		tx.Trace.Won("from_refused", "it has no From, and there is no default_from")
-		return err
-	}
 	for _, n := range sent.Notes {
 		tx.Trace.Note(n.Code, n.Text)
+	}
+	if err != nil {
+		tx.Trace.Won(codeNoFrom, "nobody sends it: there is no address in From, and no default_from")
+		return err
 	}
 	for _, c := range sent.Header {
 		tx.ChangeHeader(c)

@@ -85,6 +85,9 @@ const (
 
 	// FixName says that a display name stays where Odoo takes it away.
 	FixName = "fix:keep_name"
+	// FixFrom says that a From without an address is never sent, as Odoo does
+	// by servers where the default_from does not come in.
+	FixFrom = "fix:from_address"
 	// FixIDN says that the spellings of an international domain are one name,
 	// where Odoo takes them for different ones.
 	FixIDN = "fix:idn"
@@ -101,14 +104,14 @@ const (
 var ReplyNoFrom = &mailflow.Reply{Code: 550, Enhanced: mailflow.EnhancedCode{5, 6, 0}, Text: "The message has no From address"}
 
 // Decide says in whose name the mail leaves by that server. The error is
-// [ReplyNoFrom].
+// [ReplyNoFrom]; the notes are there then, too.
 func Decide(m Mail, p *Policy, hop Hop) (Sent, error) {
 	if hop.Step == relay.StepDefault && p.setsFilter {
 		hop.Filter = p.keeps.Filter // empty if it keeps everybody
 	}
 	d := &deciding{mail: m, policy: p, hop: hop}
 	if err := d.from(); err != nil {
-		return Sent{}, err
+		return d.sent, err
 	}
 	d.reversePath()
 	return d.sent, nil
@@ -176,8 +179,9 @@ func (d *deciding) noteFixes() {
 			break
 		}
 	}
-	if author.Address.IsNull() && author.Name != "" {
+	if author.Address.IsNull() && author.Text != "" {
 		d.note(FixName, "the name of an author without an address stays whole")
+		d.note(FixFrom, "no mail leaves with a From without an address")
 	}
 	if d.hop.Step == relay.StepDefault && policy.keeps.Any {
 		d.note(FixFilterSyntax, "* in default_from_filter allows every sender")

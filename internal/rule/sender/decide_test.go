@@ -285,7 +285,7 @@ func TestFixes(t *testing.T) {
 		{[]string{`From: "Acme" <notifications@mycompany.com>`}, Hop{Step: relay.StepOpen}, FixName},
 		{[]string{`From: notifications@mycompany.com`}, Hop{Step: relay.StepOpen}, ""},
 		{[]string{`From: "Acme" <notifications@mycompany.com>`}, Hop{Step: relay.StepAddress}, ""},
-		{[]string{`From: not an address`}, Hop{Step: relay.StepOpen}, FixName},
+		{[]string{`From: not an address`}, Hop{Step: relay.StepOpen}, FixName + FixFrom},
 		{[]string{`From: a@bücher.example`}, Hop{Step: relay.StepDomain}, FixIDN},
 		{[]string{`From: a@mycompany.com`, "Return-Path: x@mycompany.com"}, Hop{Step: relay.StepDomain}, FixReturnPath},
 	} {
