@@ -147,6 +147,9 @@ func printDiagnosis(cmd *cobra.Command, d *diagnosis) error {
 			rows = append(rows, []string{c.Server, "-", "-", "-"})
 		}
 		for _, p := range c.Ports {
+			if c.all(portUnknown) && !p.Used {
+				continue // for the same reason
+			}
 			rows = append(rows, []string{c.Server, portName(p), p.Took.Round(100 * time.Microsecond).String(), portResult(p)})
 		}
 	}
