@@ -3,6 +3,7 @@
 package mailapp
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -27,10 +28,13 @@ func someSenders(entries []string) error {
 // anySender is for filters whose absence says something else, so that
 // [everybody] may stand alone.
 func anySender(entries []string) error {
-	if slices.Equal(entries, []string{everybody}) {
-		return nil
+	switch {
+	case !slices.Contains(entries, everybody):
+		return someSenders(entries)
+	case len(entries) > 1:
+		return fmt.Errorf("%q allows every sender; leave the others out", everybody)
 	}
-	return someSenders(entries)
+	return nil
 }
 
 // resolveFilter replaces the placeholders of a filter's entries. Without
@@ -62,8 +66,10 @@ func readFilter(field *[]string, parse parseSenders) caddyblock.Option {
 			return d.ArgErr()
 		}
 		*field = append(*field, entries...)
-		if len(*field) > 1 && slices.Contains(*field, everybody) {
-			return d.Errf("option %s: %q allows every sender; leave the others out", what, everybody)
+		if slices.Contains(*field, everybody) {
+			if err := parse(*field); err != nil {
+				return d.Errf("option %s: %w", what, err)
+			}
 		}
 		return nil
 	}).Many()

@@ -140,7 +140,7 @@ func TestSendingNotLoaded(t *testing.T) {
 	tests := map[string]struct{ mail, want string }{
 		"behavior":            {`{"behavior": "odo"}`, `behavior: "odo" is none of ["documented" "odoo"]; did you mean "odoo"?`},
 		"default_from":        {domain(`"default_from": "a b"`), "domain a.example: default_from: "},
-		"default_from_filter": {domain(`"default_from_filter": ["*", "b.example"]`), `domain a.example: default_from_filter: no sender filter: "*"`},
+		"default_from_filter": {domain(`"default_from_filter": ["*", "b.example"]`), `domain a.example: default_from_filter: "*" allows every sender; leave the others out`},
 		"email_from":          {domain(`"email_from": "info"`), `domain a.example: email_from: "info" is no full address such as info@example.com`},
 		"email_from null":     {domain(`"email_from": "{env.MAIL_TEST_UNSET}"`), "domain a.example: email_from: "},
 		"subaddress":          {domain(`"subaddress": "yes"`), `domain a.example: subaddress: "yes" is none of`},
