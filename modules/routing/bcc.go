@@ -20,7 +20,7 @@ func init() { caddy.RegisterModule(new(Bcc)) }
 // and none if the message goes there already. Nobody else sees the address: it
 // stands in no field, and its failures are not reported to the sender.
 //
-// It stands before choose_server, which finds the way of the copy too.
+// The copy leaves by the server that is chosen for the message.
 type Bcc struct {
 	// Where the copy goes.
 	Address string `json:"address"`
@@ -64,10 +64,16 @@ const (
 // Handle implements mailflow.Handler.
 func (h *Bcc) Handle(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
 	rcpt := mailflow.Recipient{Address: h.address, Notify: []mailflow.Notify{mailflow.NotifyNever}}
-	if tx.AddRecipient(rcpt) {
-		tx.Trace.Note(codeCopied, h.address.String())
-	} else {
+	if !tx.AddRecipient(rcpt) {
 		tx.Trace.Note(codeNoCopies, h.address.String()+" gets the message already")
+		return next(ctx, tx)
+	}
+	tx.Trace.Note(codeCopied, h.address.String())
+	if server := tx.Sending.Server; server != nil {
+		// The choice is made, and who made it does not see the copy.
+		if err := tx.Claim(rcpt.Address, server.Deliver(rcpt)); err != nil {
+			return fmt.Errorf("copying: %w", err)
+		}
 	}
 	return next(ctx, tx)
 }

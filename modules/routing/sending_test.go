@@ -246,6 +246,17 @@ func TestBcc(t *testing.T) {
 			t.Errorf("%s shows the copy", h.Name)
 		}
 	}
+	for _, place := range []string{
+		defaultOutbound + "\nbcc archive@mycompany.com",
+		"handle {\n bcc archive@mycompany.com\n}\n" + defaultOutbound,
+		"handle {\n bcc archive@mycompany.com\n choose_server\n}\nchoose_server",
+		"@x rcpt c@far.example\nbcc @x archive@mycompany.com\nchoose_server",
+	} {
+		tx := leaving(t, s, place, nil, "From: a@mycompany.com")
+		if got := verdicts(tx); got != "c: deliver by postmark | archive: deliver by postmark" {
+			t.Errorf("%s: %s", place, got)
+		}
+	}
 	tx = leaving(t, s, route, func(tx *mailflow.Transaction) { tx.Again = true }, "From: a@mycompany.com")
 	if got := verdicts(tx); got != "c: deliver by postmark" {
 		t.Errorf("again: %s", got)

@@ -72,6 +72,23 @@ func Read(h mailflow.Header) Author {
 // strict reads what RFC 5322 allows, in any charset.
 var strict = mail.AddressParser{WordDecoder: &words}
 
+// Authors returns all addresses of all From fields, read as [Read] does: a
+// field that other readers give up on hides nobody from [May].
+func Authors(h mailflow.Header) []mailflow.Address {
+	var as []mailflow.Address
+	for _, f := range h.Fields() {
+		if !strings.EqualFold(f.Name, "From") {
+			continue
+		}
+		for _, m := range mailboxes(f.Value()) {
+			if !m.address.IsNull() {
+				as = append(as, m.address)
+			}
+		}
+	}
+	return as
+}
+
 // nameless returns the name of an entry without an address. What is nearly an
 // address gives its local part, as one does.
 func nameless(m mailbox) string {

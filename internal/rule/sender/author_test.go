@@ -92,6 +92,19 @@ func TestReadCounts(t *testing.T) {
 	}
 }
 
+// TestAuthors hides nobody.
+func TestAuthors(t *testing.T) {
+	t.Parallel()
+	got := Authors(header("From: Team: a@example.com, B <b@example.com;", "To: t@example.com", "From: \"c", "From: <d@example.com"))
+	var all []string
+	for _, a := range got {
+		all = append(all, a.String())
+	}
+	if s := strings.Join(all, " "); s != "a@example.com b@example.com d@example.com" {
+		t.Error(s)
+	}
+}
+
 // TestReadOr looks for somebody in place of an author.
 func TestReadOr(t *testing.T) {
 	t.Parallel()

@@ -165,8 +165,8 @@ func (r *listReader) comment() string {
 	return b.String()
 }
 
-// bracketed reads what stands in angle brackets, or before the next comma
-// where they do not close before the next ones open.
+// bracketed reads what stands in angle brackets, or before the next comma or
+// semicolon where they do not close before the next ones open.
 func (r *listReader) bracketed() string {
 	start, quoted, comma := r.at+1, false, -1
 	end := start
@@ -178,7 +178,7 @@ scan:
 		case c == '"':
 			quoted = !quoted
 		case quoted:
-		case c == ',' && comma < 0:
+		case (c == ',' || c == ';') && comma < 0:
 			comma = end
 		case c == '>':
 			comma = -1

@@ -14,8 +14,8 @@ var ReplyNotYours = &mailflow.Reply{
 	Code: 550, Enhanced: mailflow.EnhancedCode{5, 7, 1}, Text: "You may not send as the address in From",
 }
 
-// May reports whether the peer may send a mail that is from these authors, the
-// addresses in From: nil, or [ReplyNotYours]. A submitter sends as any address
+// May reports whether the peer may send a mail that is from these authors, as
+// [Authors] finds them: nil, or [ReplyNotYours]. A submitter sends as any address
 // of its own domain, which is the one that its user or listener names, else
 // the default one; as those of its from_filter; and as addresses of domains
 // that are not ours, which [Decide] encapsulates where it must. Addresses of
