@@ -32,19 +32,19 @@ var rewrite = handle(func(ctx context.Context, tx *mailflow.Transaction, next ma
 })
 
 // ask returns the explanation of a message, which there must be.
-func (b *bench) ask(peer *mailflow.Peer, from, content string, to ...string) *Explanation {
+func (b *bench) ask(peer *mailflow.Peer, content string, to ...string) *Explanation {
 	b.t.Helper()
-	x, err := b.engine.Explain(b.t.Context(), question(peer, from, content, to...))
+	x, err := b.engine.Explain(b.t.Context(), question(peer, content, to...))
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return x
 }
 
-// question makes a question of a message.
-func question(peer *mailflow.Peer, from, content string, to ...string) Question {
+// question makes a question of a message of the application.
+func question(peer *mailflow.Peer, content string, to ...string) Question {
 	q := Question{Peer: *peer, Content: strings.NewReader(content)}
-	q.Envelope.From = mailflow.MustParseAddress(from)
+	q.Envelope.From = mailflow.MustParseAddress("app@mycompany.com")
 	for _, r := range to {
 		q.Envelope.Recipients = append(q.Envelope.Recipients, mailflow.Recipient{Address: mailflow.MustParseAddress(r)})
 	}
@@ -89,7 +89,7 @@ func TestExplainedIsWhatIsSent(t *testing.T) {
 					{Name: "choose_server", Handler: choose{"relay"}},
 				}
 			})
-			x := b.ask(submitter(), "app@mycompany.com", c.content, c.recipients...)
+			x := b.ask(submitter(), c.content, c.recipients...)
 			to := c.recipients
 			if to == nil {
 				to = []string{"bob@example.net"}
@@ -138,7 +138,7 @@ func TestExplainTellsWhy(t *testing.T) {
 	b := newBench(t, func(cfg *Config) {
 		cfg.Outbound = mailflow.Route{{Name: "rewrite", Handler: rewrite}, {Name: "choose_server", Handler: choose{"relay"}}}
 	})
-	x := b.ask(submitter(), "app@mycompany.com", whole)
+	x := b.ask(submitter(), whole)
 	if x.From != "Mary <mary@customer.example>" || x.Subject != "Hello" || x.Size != int64(len(whole)) || x.Unknown != nil {
 		t.Errorf("it says %+v", x)
 	}
@@ -218,7 +218,7 @@ func TestExplainRefusals(t *testing.T) {
 					cfg.Outbound = mailflow.Route{{Name: "look", Handler: c.handler}}
 				}
 			})
-			x := b.ask(c.peer, "app@mycompany.com", c.content, c.to...)
+			x := b.ask(c.peer, c.content, c.to...)
 			if diff := cmp.Diff(c.want, x.outcomes()); diff != "" {
 				t.Errorf("outcomes (-want +got):\n%s", diff)
 			}
@@ -257,8 +257,8 @@ func TestExplainChangesNothing(t *testing.T) {
 	other.Outbound = mailflow.Route{{Name: "choose_server", Handler: choose{"spare"}}}
 	other.Servers = map[string]*Server{"spare": {Server: mailflow.Server{Name: "spare"}, Transport: b.relay}}
 	for range 3 {
-		b.ask(submitter(), "app@mycompany.com", whole, "bob@example.net", "catchall@mycompany.com")
-		x, err := b.engine.ExplainBy(t.Context(), other, question(submitter(), "app@mycompany.com", whole))
+		b.ask(submitter(), whole, "bob@example.net", "catchall@mycompany.com")
+		x, err := b.engine.ExplainBy(t.Context(), other, question(submitter(), whole))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,7 +295,7 @@ func TestExplainWithoutGateway(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	alone := New(Options{Now: b.engine.now})
-	q := question(submitter(), "app@mycompany.com", whole)
+	q := question(submitter(), whole)
 	if _, err := alone.Explain(t.Context(), q); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("without a configuration: %v", err)
 	}
@@ -315,7 +315,7 @@ func TestExplainWithoutGateway(t *testing.T) {
 		t.Error("a generation is left")
 	}
 	cfg.Servers["relay"].FromFilter = []string{"not a filter@@"}
-	if _, err := alone.ExplainBy(t.Context(), cfg, question(submitter(), "", whole)); err == nil {
+	if _, err := alone.ExplainBy(t.Context(), cfg, question(submitter(), whole)); err == nil {
 		t.Error("a broken filter is taken")
 	}
 }

@@ -167,7 +167,8 @@ func (a *App) provisionDecisions(ctx caddy.Context) error {
 		Observe:   a.observe,
 	}
 	for _, step := range []func() error{
-		a.provisionHostname, a.provisionStore, a.loadListeners, a.provisionServices, a.provisionRoutes,
+		a.provisionHostname, a.provisionStore, a.loadListeners,
+		a.provisionServices, a.provisionSigners, a.provisionRoutes,
 	} {
 		if err := step(); err != nil {
 			return err

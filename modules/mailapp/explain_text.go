@@ -45,23 +45,23 @@ func explanationText(x *engine.Explanation) string {
 			t.line(1, "- %s", u)
 		}
 	}
-	return t.String()
+	return t.out.String()
 }
 
 // orNothing returns s, or a word for nothing.
 func orNothing(s string) string { return cmp.Or(s, "(none)") }
 
 // textTree is indented text while it is written.
-type textTree struct{ strings.Builder }
+type textTree struct{ out strings.Builder }
 
 // line writes a line at that depth.
 func (t *textTree) line(depth int, format string, args ...any) {
 	text := strings.TrimRight(printable(fmt.Sprintf(format, args...)), " ")
-	t.WriteString(strings.Repeat("  ", depth) + text + "\n")
+	t.out.WriteString(strings.Repeat("  ", depth) + text + "\n")
 }
 
 // gap writes an empty line.
-func (t *textTree) gap() { t.WriteByte('\n') }
+func (t *textTree) gap() { t.out.WriteByte('\n') }
 
 // route writes how a route decided.
 func (t *textTree) route(r *engine.ExplainedRoute) {
