@@ -115,7 +115,7 @@ func checkRefused(t *testing.T, c *client, how, ending, verb string, ready []int
 func TestHostileDots(t *testing.T) {
 	t.Parallel()
 	f := newFortress(t)
-	body := "Subject: dots\r\n\r\nfirst\r\n.\r\n" + smuggled + "..\r\n.\r\n"
+	body := "From: anna@mycompany.com\r\nSubject: dots\r\n\r\nfirst\r\n.\r\n" + smuggled + "..\r\n.\r\n"
 	at := strings.Index(body, "\r\n.\r\n")
 	want := 0
 	f.besiege(t, maxGrowth, func() {

@@ -24,7 +24,9 @@ const giveUp = `{
 	mail {
 		hostname mx.mycompany.com
 		store sqlite data
-		domain mycompany.com
+		domain mycompany.com {
+			default_from off
+		}
 		outgoing stubborn {
 			from_filter client.example
 			via smtp %s {
@@ -32,6 +34,7 @@ const giveUp = `{
 			}
 		}
 		outgoing other {
+			from_filter mycompany.com
 			via smtp %s {
 				tls off
 			}
@@ -46,7 +49,8 @@ const giveUp = `{
 `
 
 // TestGiveUp has a server that never takes a mail: after give_up the sender
-// gets a report about it, by the server that may carry the report.
+// gets a report about it, by the server that may carry the report but not the
+// mail.
 func TestGiveUp(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
