@@ -14,6 +14,10 @@ import (
 // section 2.1.1) with its name.
 const maxOriginal = 900
 
+// maxField bounds what is read of a From field, in bytes: more than a name of
+// 10,000 characters in any encoding. What stands behind it is not sent.
+const maxField = 64 << 10
+
 // Author is who a mail says it is from.
 type Author struct {
 	// Address is the first address in From; null if there is none.
@@ -48,7 +52,7 @@ func Read(h mailflow.Header) Author {
 			continue
 		}
 		a.Fields++
-		value := f.Value()
+		value := fieldValue(f)
 		if a.Text == "" {
 			a.Text = clip(toUTF8(value), maxOriginal)
 		}
@@ -62,11 +66,17 @@ func Read(h mailflow.Header) Author {
 			if a.Addresses++; a.Addresses == 1 {
 				a.Address, a.Name, a.spelled, a.bare = m.address, m.name, m.spelled, m.bare
 				_, err := strict.ParseList(value)
-				a.malformed = err != nil
+				a.malformed = err != nil || len(value) == maxField
 			}
 		}
 	}
 	return a
+}
+
+// fieldValue returns the value of a field, cut to [maxField].
+func fieldValue(f mailflow.Field) string {
+	value := f.Value()
+	return value[:min(len(value), maxField)]
 }
 
 // strict reads what RFC 5322 allows, in any charset.
@@ -80,7 +90,7 @@ func Authors(h mailflow.Header) []mailflow.Address {
 		if !strings.EqualFold(f.Name, "From") {
 			continue
 		}
-		for _, m := range mailboxes(f.Value()) {
+		for _, m := range mailboxes(fieldValue(f)) {
 			if !m.address.IsNull() {
 				as = append(as, m.address)
 			}

@@ -92,6 +92,18 @@ func TestReadCounts(t *testing.T) {
 	}
 }
 
+// TestEndlessFrom reads a field that is as long as a header may be.
+func TestEndlessFrom(t *testing.T) {
+	t.Parallel()
+	a := Read(header(`From: "` + strings.Repeat("x", 1<<19) + `" <a@example.com>`))
+	if !a.Address.IsNull() || utf8.RuneCountInString(a.Name) != MaxName || len(a.Text) != maxOriginal {
+		t.Errorf("%d bytes of name, %d of text, %s", len(a.Name), len(a.Text), a.Address)
+	}
+	if a = Read(header("From: a@example.com" + strings.Repeat(" ", 1<<17) + "x, b@example.com")); !a.malformed || a.Addresses != 1 {
+		t.Errorf("%d addresses, malformed %v", a.Addresses, a.malformed)
+	}
+}
+
 // TestAuthors hides nobody.
 func TestAuthors(t *testing.T) {
 	t.Parallel()
