@@ -29,10 +29,11 @@ func (k pooledKeeper) Destruct() error {
 	return nil
 }
 
-// keeperOf returns the process's keeper, until ctx ends.
-func keeperOf(ctx context.Context) (*oauth.Keeper, error) {
+// keeperOf returns the process's keeper, until ctx ends; now is the clock of a
+// new one.
+func keeperOf(ctx context.Context, now func() time.Time) (*oauth.Keeper, error) {
 	v, _, err := keepers.LoadOrNew(keeperKey, func() (caddy.Destructor, error) {
-		return pooledKeeper{&oauth.Keeper{Now: time.Now}}, nil
+		return pooledKeeper{&oauth.Keeper{Now: now}}, nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making the keeper of tokens: %w", err)

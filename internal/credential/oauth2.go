@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -88,10 +89,10 @@ var grants = []oauth.Grant{oauth.GrantUser, oauth.GrantClient}
 var sharedTenants = []string{"common", "organizations", "consumers"}
 
 // SetUp prepares o until ctx ends: user is who logs in, and may hold
-// placeholders.
-func (o *OAuth2) SetUp(ctx context.Context, service Service, user string) (err error) {
+// placeholders; now is the clock.
+func (o *OAuth2) SetUp(ctx context.Context, service Service, user string, now func() time.Time) (err error) {
 	o.user, o.service = user, service
-	o.keeper, err = keeperOf(ctx)
+	o.keeper, err = keeperOf(ctx, now)
 	return err
 }
 
@@ -206,9 +207,9 @@ func (o *OAuth2) provider(r *resolver) oauth.Provider {
 	return p
 }
 
-// scopes returns what is asked for where the configuration does not say it:
-// https://developers.google.com/gmail/imap/xoauth2-protocol and
-// https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth.
+// scopes returns what is asked for where the configuration does not say it, as
+// Google's page "OAuth 2.0 Mechanism" of Gmail and Microsoft's "Authenticate an
+// IMAP, POP or SMTP connection using OAuth" of Exchange name it.
 func (o *OAuth2) scopes() []string {
 	switch {
 	case o.Provider == google:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -91,7 +92,7 @@ func TestAccount(t *testing.T) {
 		{OAuth2{Provider: "google", Client: "c", Secret: "{env.CREDENTIAL_NO}"}, SMTP, "reading the OAuth2 secret: evaluated placeholder {env.CREDENTIAL_NO} is empty: set the variable or the file that it names"},
 		{OAuth2{Provider: "{env.CREDENTIAL_URL}", Client: "c"}, SMTP, `"http://id.example" is not https: secrets would leave in clear`},
 	} {
-		if err := tt.o.SetUp(t.Context(), tt.service, "me"); err != nil {
+		if err := tt.o.SetUp(t.Context(), tt.service, "me", time.Now); err != nil {
 			t.Fatal(err)
 		}
 		a, err := tt.o.Account()
@@ -112,7 +113,7 @@ func TestNotReady(t *testing.T) {
 	if _, err := o.Token(t.Context(), ""); err == nil || !strings.Contains(err.Error(), "no store yet") {
 		t.Errorf("error %v", err)
 	}
-	if err := o.SetUp(t.Context(), SMTP, "me"); err != nil {
+	if err := o.SetUp(t.Context(), SMTP, "me", time.Now); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := o.Begin(t.Context(), oauth.Ask{}); err == nil || !strings.Contains(err.Error(), "no store yet") {
@@ -125,7 +126,7 @@ func TestShared(t *testing.T) {
 	t.Parallel()
 	var a, b OAuth2
 	for _, o := range []*OAuth2{&a, &b} {
-		if err := o.SetUp(t.Context(), SMTP, "me"); err != nil {
+		if err := o.SetUp(t.Context(), SMTP, "me", time.Now); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -104,7 +104,7 @@ func (find accountFinder) finish(w http.ResponseWriter, r *http.Request) error {
 
 // loginRefusal returns err of a login as the answer that its kind deserves.
 func loginRefusal(err error) error {
-	status := 0
+	var status int
 	switch {
 	case errors.Is(err, oauth.ErrNoLogin):
 		status = http.StatusNotFound

@@ -69,7 +69,7 @@ func (p *identity) account(t *testing.T, grant oauth.Grant) (*credential.OAuth2,
 		Provider: server.URL, Client: "c", Secret: "s3cr3t", Grant: grant,
 		TokenEndpoint: server.URL + "/token", DeviceEndpoint: server.URL + "/device", AuthorizationEndpoint: server.URL + "/auth",
 	}
-	if err := o.SetUp(t.Context(), credential.SMTP, strings.ReplaceAll(t.Name(), "/", "-")+"@a.example"); err != nil {
+	if err := o.SetUp(t.Context(), credential.SMTP, strings.ReplaceAll(t.Name(), "/", "-")+"@a.example", time.Now); err != nil {
 		t.Fatal(err)
 	}
 	store := memstore.Open(time.Now)

@@ -113,6 +113,7 @@ func (l *oauthLogin) tell(browser *browser) error {
 		}
 		return say(l.cmd, "Open this page in a browser, log in as %s and allow what it asks for:\n\n%s\n\n%s\n"+
 			"If the browser cannot open the page at the end, copy its address and paste it here.\n", user, page, where)
+	case oauth.FlowNone:
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func catchBrowser(ctx context.Context, redirect string) (*browser, error) {
 	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	switch {
 	case err != nil && redirect != "":
-		return b, nil //nolint:nilerr // somebody else listens there: the address is pasted
+		return b, nil // somebody else listens there: the address is pasted
 	case err != nil:
 		return nil, fmt.Errorf("listening for the browser: %w", err)
 	case redirect == "":

@@ -52,7 +52,7 @@ func TestValues(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eng.Activate(g)
+		eng.Activate(g) //nolint:contextcheck // what it starts outlives every context
 		return g
 	}
 	first := start()

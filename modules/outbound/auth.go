@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"go.uber.org/zap/zapcore"
@@ -66,7 +67,7 @@ func (l *Login) setUp(ctx context.Context) error {
 	if l.OAuth2 == nil {
 		return nil
 	}
-	return l.OAuth2.SetUp(ctx, credential.SMTP, l.User)
+	return l.OAuth2.SetUp(ctx, credential.SMTP, l.User, time.Now)
 }
 
 // validate checks l as far as it can be known before placeholders are

@@ -110,6 +110,14 @@ func TestDeviceReplaced(t *testing.T) {
 		if _, err := k.Finish(t.Context(), a, first.ID, ""); !errors.Is(err, ErrNoLogin) {
 			t.Errorf("the first: %v", err)
 		}
+		p.mu.Lock()
+		p.answers = slices.Repeat([]answer{fails("authorization_pending")}, 1000)
+		p.mu.Unlock()
+		before := p.count()
+		time.Sleep(time.Minute + time.Second)
+		if asked := p.count() - before; asked != 12 {
+			t.Errorf("the provider was asked %d times in a minute, want 12: by the second alone", asked)
+		}
 		other := a
 		other.User = "other@a.example"
 		if _, err := k.Finish(t.Context(), other, second.ID, ""); !errors.Is(err, ErrNoLogin) {
@@ -119,7 +127,11 @@ func TestDeviceReplaced(t *testing.T) {
 		if _, err := k.Finish(t.Context(), a, second.ID, ""); !errors.Is(err, ErrNoLogin) {
 			t.Errorf("after the end: %v", err)
 		}
-		time.Sleep(requestTimeout) // package oauth2 leaves the body to the client's timer
+		before = p.count()
+		time.Sleep(time.Minute) // also for package oauth2, which leaves the body to the client's timer
+		if p.count() != before {
+			t.Error("the provider is still asked")
+		}
 	})
 }
 
@@ -247,6 +259,23 @@ func TestSecondLogin(t *testing.T) {
 	}
 }
 
+// TestUnreadable puts a new login over what nobody can read.
+func TestUnreadable(t *testing.T) {
+	t.Parallel()
+	p := newProvider()
+	a := p.account()
+	b, k := newBox(), &Keeper{Now: newClock().read, Transport: p}
+	if err := b.SetValue(t.Context(), a.Key(), []byte("{}"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Token(t.Context(), b, a, ""); !errors.Is(err, ErrConsent) {
+		t.Errorf("error %v", err)
+	}
+	if err := overwrite(t.Context(), b, a.Key(), record{Refresh: firstRefresh}); err != nil || b.refreshToken(t, a) != firstRefresh {
+		t.Errorf("it stays: %v", err)
+	}
+}
+
 // TestChoose picks the flow that the provider has for such a client.
 func TestChoose(t *testing.T) {
 	t.Parallel()
@@ -293,4 +322,27 @@ func TestProviders(t *testing.T) {
 	if m.TokenURL != "https://login.microsoftonline.com/a%20b/oauth2/v2.0/token" || Microsoft("").DeviceURL != "https://login.microsoftonline.com/common/oauth2/v2.0/devicecode" {
 		t.Errorf("microsoft %+v", m)
 	}
+}
+
+// FuzzAnswer holds what is pasted to the login that it belongs to.
+func FuzzAnswer(f *testing.F) {
+	for _, s := range []string{
+		"http://127.0.0.1:1/?state=STATE&code=x", "state=STATE&error=access_denied", "?#&", "state=STATE&code=%zz", "state=STATE;code=x",
+		"http://127.0.0.1:1/?state=STATE&code=x&iss=https://id.example", "state=STATE&state=other&code=x", "code=x&iss=\x00",
+	} {
+		f.Add(s)
+	}
+	l := &login{state: "STATE", provider: At("https://id.example")}
+	f.Fuzz(func(t *testing.T, answer string) {
+		query, err := l.readAnswer(answer)
+		if err != nil {
+			if !errors.Is(err, ErrAnswer) || strings.ContainsAny(err.Error(), "\x00\r\n\x1b") {
+				t.Errorf("%q: %q", answer, err)
+			}
+			return
+		}
+		if !strings.Contains(answer, "STATE") && !strings.Contains(answer, "%") || query.Get("code")+query.Get("error") == "" {
+			t.Errorf("%q is taken", answer)
+		}
+	})
 }

@@ -34,7 +34,7 @@ type Provider struct {
 // so that it is left out: the client to register is of the type "Desktop app".
 // Without prompt=consent a second login brings no refresh token.
 func Google() Provider {
-	return Provider{
+	return Provider{ //nolint:gosec // G101: the endpoint is no secret
 		Name:     "google",
 		TokenURL: "https://oauth2.googleapis.com/token",
 		AuthURL:  "https://accounts.google.com/o/oauth2/v2/auth",

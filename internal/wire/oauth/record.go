@@ -40,7 +40,7 @@ func read(ctx context.Context, values mailflow.Values, key string) (record, int6
 
 // write keeps r under key if the version there is still the given one.
 func write(ctx context.Context, values mailflow.Values, key string, r record, version int64) error {
-	text, err := json.Marshal(r)
+	text, err := json.Marshal(r) //nolint:gosec // G117: it is what is kept, see the package comment
 	if err != nil {
 		return fmt.Errorf("encoding the login: %w", err)
 	}

@@ -9,9 +9,9 @@
 // addresses in order, reads the greeting, says EHLO (HELO to a server that
 // knows no EHLO, LHLO in LMTP), starts TLS and logs in, by a password or by an
 // access token of OAuth2. Neither is ever sent in clear to a host that is not
-// loopback. Whatever goes wrong so far is a [StageError], which wraps [mailflow.ErrUnreachable]: a 5xx to the greeting,
-// to EHLO or to AUTH is the operator's problem, not the mail's, and never
-// fails a mail.
+// loopback. Whatever goes wrong so far is a [StageError], which wraps
+// [mailflow.ErrUnreachable]: a 5xx to the greeting, to EHLO or to AUTH is the
+// operator's problem, not the mail's, and never fails a mail.
 //
 // # Transactions
 //

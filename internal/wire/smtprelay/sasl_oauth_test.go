@@ -51,6 +51,7 @@ func TestTokenLogin(t *testing.T) {
 		{"revoked early, XOAUTH2", &mailflowtest.Relay{Bearer: good, Offers: only("XOAUTH2")}, wallet{tokens: []string{"old", "good"}}, false, []string{"", "old"}, ""},
 		{"revoked early, OAUTHBEARER", &mailflowtest.Relay{Bearer: good, Offers: only("OAUTHBEARER")}, wallet{tokens: []string{"old", "good"}}, false, []string{"", "old"}, ""},
 		{"no other token", &mailflowtest.Relay{Bearer: good}, wallet{tokens: []string{"old"}}, false, []string{"", "old"}, refused},
+		{"no other token, OAUTHBEARER", &mailflowtest.Relay{Bearer: good, Offers: only("OAUTHBEARER")}, wallet{tokens: []string{"old"}}, false, []string{"", "old"}, refused},
 		{"refused twice", &mailflowtest.Relay{Bearer: good}, wallet{tokens: []string{"old", "new", "good"}}, false, []string{"", "old"}, refused},
 		{"no token", &mailflowtest.Relay{Bearer: good}, wallet{err: errors.New("no consent")}, false, []string{""}, "logging in: no consent"},
 		{"not offered", &mailflowtest.Relay{Users: map[string]string{"anna": "x"}}, wallet{tokens: []string{"good"}}, false, nil, `logging in: server does not offer AUTH by this mechanism: ["XOAUTH2" "OAUTHBEARER"], it offers ["PLAIN" "LOGIN"]`},
