@@ -30,6 +30,9 @@ func (a Deliver) Key() string {
 
 // String implements [Action].
 func (a Deliver) String() string {
+	if a.Hold != "" && a.Server == "" {
+		return "hold: " + a.Hold
+	}
 	if a.Hold != "" {
 		return "hold for " + a.Server + ": " + a.Hold
 	}

@@ -153,7 +153,7 @@ func (r *runner) judge(g *Generation, l *lane, it *item, results []mailflow.Resu
 	case errors.Is(err, mailflow.ErrUnreachable):
 		r.fell(g, l, err.Error(), false)
 	case refusesAll(results, err):
-		r.struck(g, l, it, refusal(results, err))
+		r.struck(g, l, it, answerOf(results, err))
 	default:
 		r.rose(g, l)
 	}
@@ -172,8 +172,8 @@ func refusesAll(results []mailflow.Result, err error) bool {
 	return len(results) > 0
 }
 
-// refusal returns what the next hop said.
-func refusal(results []mailflow.Result, err error) string {
+// answerOf returns what the next hop said.
+func answerOf(results []mailflow.Result, err error) string {
 	switch {
 	case err != nil:
 		return err.Error()

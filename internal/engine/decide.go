@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/mailcaddy/mailcaddy/internal/rule/sender"
+	"github.com/mailcaddy/mailcaddy/internal/wire/refusal"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -42,6 +43,9 @@ type judgement struct {
 	held string
 	// dropped says what was dropped and why; empty if nothing was.
 	dropped string
+	// refusal is the mail that tells the sender of a fetched message what is
+	// refused; nil if there is none.
+	refusal *refusal.Refusal
 }
 
 // errAllRefused ends a commit that has nothing to commit.
@@ -52,7 +56,7 @@ var errAllRefused = errors.New("every recipient is refused")
 func (c *deliberation) commit(ctx context.Context) (*judgement, error) {
 	store := c.generation.store
 	for range 2 {
-		j, err := c.decide(ctx, store)
+		j, err := c.decideAndTell(ctx, store)
 		if err != nil || j.decision == nil {
 			return j, err
 		}
@@ -62,13 +66,17 @@ func (c *deliberation) commit(ctx context.Context) (*judgement, error) {
 			return j, nil
 		}
 		store.runner.unreserve(j.decision)
+		j.discard()
 		if !errors.Is(err, mailflow.ErrStale) {
 			return nil, fmt.Errorf("committing: %w", err)
 		}
 	}
 	var j *judgement
 	err := store.CommitDecided(ctx, func(v mailflow.View) (_ *mailflow.Decision, err error) {
-		if j, err = c.decide(ctx, v); err != nil {
+		if j != nil {
+			j.discard()
+		}
+		if j, err = c.decideAndTell(ctx, v); err != nil {
 			return nil, err
 		}
 		if j.decision == nil {
@@ -80,6 +88,9 @@ func (c *deliberation) commit(ctx context.Context) (*judgement, error) {
 		return j, nil
 	}
 	if err != nil {
+		if j != nil {
+			j.discard()
+		}
 		return nil, fmt.Errorf("committing: %w", err)
 	}
 	return j, nil
@@ -108,13 +119,19 @@ func (c *deliberation) decide(ctx context.Context, view mailflow.View) (*judgeme
 		traces = append(traces, string(part.route)+" "+tx.Trace.Summary())
 	}
 	d.Message.Trace = clip(strings.Join(traces, "; "), mailflow.MaxTraceBytes)
-	accepted := false
+	accepted := c.peer.Fetched
 	for _, r := range c.env.Recipients {
 		reply := replies[r.Address]
 		accepted = accepted || reply.Accepted()
 		j.replies = append(j.replies, reply)
 	}
-	if accepted {
+	switch {
+	case c.peer.Fetched:
+		if err := c.tellFetched(ctx, d, j, view); err != nil {
+			return nil, err
+		}
+		j.decision = d
+	case accepted:
 		c.tellRefused(d, j)
 		j.decision = d
 	}

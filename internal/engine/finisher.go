@@ -160,19 +160,5 @@ func (f *finisher) committed(b finished) {
 		b.generation.reportMade(&b.outcome.Reports[i])
 		open = append(open, b.outcome.Reports[i].Deliveries...)
 	}
-	now := r.engine.now()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range open {
-		if s := open[i].State; s != mailflow.StateQueued && s != mailflow.StateDeferred {
-			continue
-		}
-		l := r.laneOf(&open[i])
-		if open[i].Due.After(now) {
-			l.expect(open[i].Due)
-		} else {
-			l.chill()
-		}
-		r.pump(l)
-	}
+	r.expect(open)
 }

@@ -68,27 +68,44 @@ func (g *Generation) makeReport(it *item, about []dsn.Recipient, now time.Time) 
 		Recipients: about,
 	}
 	ctx := context.WithoutCancel(g.store.runner.ctx)
+	return g.makeMail(ctx, ownMail{
+		id: id, content: dsn.Build(report), to: to, utf8: report.UTF8(), domain: it.delivery.Domain, at: now,
+	}, g.store)
+}
+
+// ownMail is a mail that the gateway makes itself. It has the null sender.
+type ownMail struct {
+	id      string
+	content []byte
+	to      mailflow.Address
+	utf8    bool   // its header has UTF-8
+	domain  string // of ours, that it belongs to
+	at      time.Time
+}
+
+// makeMail returns the decision about m. Its spool is the caller's to discard.
+func (g *Generation) makeMail(ctx context.Context, m ownMail, view mailflow.View) (*mailflow.Decision, error) {
 	spool, err := g.store.Spool(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("spooling: %w", err)
 	}
-	msg, err := receive(spool, bytes.NewReader(dsn.Build(report)))
+	msg, err := receive(spool, bytes.NewReader(m.content))
 	if err != nil {
 		spool.Discard()
 		return nil, fmt.Errorf("spooling: %w", err)
 	}
 	defer func() { _ = msg.Body.Close() }() // only read
-	msg.ID = id
+	msg.ID = m.id
 	// NEVER: nobody is told about a report on a report.
-	rcpt := mailflow.Recipient{Address: to, Notify: []mailflow.Notify{mailflow.NotifyNever}}
+	rcpt := mailflow.Recipient{Address: m.to, Notify: []mailflow.Notify{mailflow.NotifyNever}}
 	c := &deliberation{
-		generation: g, msg: msg, spool: spool, now: now,
-		peer: &mailflow.Peer{Protocol: "local", Submits: true, At: now, Domain: it.delivery.Domain},
+		generation: g, msg: msg, spool: spool, now: m.at,
+		peer: &mailflow.Peer{Protocol: "local", Submits: true, At: m.at, Domain: m.domain},
 		env: &mailflow.Envelope{
-			Recipients: []mailflow.Recipient{rcpt}, SMTPUTF8: report.UTF8(), Body: bodyType(msg),
+			Recipients: []mailflow.Recipient{rcpt}, SMTPUTF8: m.utf8, Body: bodyType(msg),
 		},
 	}
-	d, err := c.decideReport(ctx)
+	d, err := c.decideReport(ctx, view)
 	if err != nil {
 		spool.Discard()
 		return nil, err
@@ -102,7 +119,7 @@ var errReportRefused = errors.New("the routes refuse the report")
 // decideReport decides about a message with one recipient that the gateway
 // made itself. One that cannot be decided now is held: it is committed with
 // what it reports on, and that does not wait.
-func (c *deliberation) decideReport(ctx context.Context) (*mailflow.Decision, error) {
+func (c *deliberation) decideReport(ctx context.Context, view mailflow.View) (*mailflow.Decision, error) {
 	rcpt := c.env.Recipients[0]
 	route, err := c.generation.routeOf(c.peer, rcpt.Address)
 	if err != nil {
@@ -113,7 +130,7 @@ func (c *deliberation) decideReport(ctx context.Context) (*mailflow.Decision, er
 	} else {
 		c.outbound = c.env.Recipients
 	}
-	j, err := c.decide(ctx, c.generation.store)
+	j, err := c.decide(ctx, view)
 	switch {
 	case err == nil && j.decision == nil:
 		return nil, fmt.Errorf("%w: %w", errReportRefused, j.replies[0])
@@ -121,7 +138,7 @@ func (c *deliberation) decideReport(ctx context.Context) (*mailflow.Decision, er
 		return j.decision, nil
 	}
 	d := &mailflow.Decision{Message: c.row(), Spool: c.spool}
-	held := c.delivery(c.transaction(route, c.env.Recipients, c.generation.store),
+	held := c.delivery(c.transaction(route, c.env.Recipients, view),
 		mailflow.Deliver{Hold: "deciding about the report: " + err.Error()})
 	held.Envelope.Recipients = c.env.Recipients
 	d.Deliveries = append(d.Deliveries, held)

@@ -318,6 +318,25 @@ func (r *runner) take(d *mailflow.Decision, msg *mailflow.Message) {
 	}
 }
 
+// expect notes that the store has these deliveries.
+func (r *runner) expect(ds []mailflow.Delivery) {
+	now := r.engine.now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range ds {
+		if s := ds[i].State; s != mailflow.StateQueued && s != mailflow.StateDeferred {
+			continue
+		}
+		l := r.laneOf(&ds[i])
+		if ds[i].Due.After(now) {
+			l.expect(ds[i].Due)
+		} else {
+			l.chill()
+		}
+		r.pump(l)
+	}
+}
+
 // cool forgets that an item was delivered from memory, and its leave. r.mu is
 // held.
 func (r *runner) cool(it *item) {
@@ -341,15 +360,15 @@ func (r *runner) lane(destination, name string) *lane {
 		o = &outlet{destination: destination, runner: r, server: server, classes: make(map[string]*class)}
 		r.outlets[destination] = o
 	}
-	tag := readLabel(name)
-	c, ok := o.classes[tag.purpose]
+	purpose := purposeIn(name)
+	c, ok := o.classes[purpose]
 	if !ok {
-		c = &class{outlet: o, purpose: tag.purpose, lanes: make(map[string]*lane)}
-		o.classes[tag.purpose] = c
+		c = &class{outlet: o, purpose: purpose, lanes: make(map[string]*lane)}
+		o.classes[purpose] = c
 	}
 	l, ok := c.lanes[name]
 	if !ok {
-		l = &lane{class: c, name: name, label: tag}
+		l = &lane{class: c, name: name, label: readLabel(name)}
 		c.lanes[name] = l
 	}
 	return l
