@@ -211,6 +211,18 @@ func TestOneRequest(t *testing.T) {
 	})
 }
 
+// TestLateFlight asks for nothing where another flight has just ended.
+func TestLateFlight(t *testing.T) {
+	t.Parallel()
+	p := newProvider()
+	a := p.account()
+	b, k := loggedIn(t, a), &Keeper{Now: newClock().read, Transport: p}
+	token(t, k, b, a, "")
+	if got, err := k.renew(t.Context(), b, &a); got != "access-1" || err != nil || p.count() != 1 {
+		t.Errorf("token %s, %v, %d requests", got, err, p.count())
+	}
+}
+
 // TestRejected replaces a token that a mail server refuses, but not again and
 // again.
 func TestRejected(t *testing.T) {
