@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package auto tells mail that a machine wrote from mail that a person wrote
-// (RFC 3834), and says what may be answered.
+// Package auto tells mail that a machine sent by itself from mail that a
+// person wrote (RFC 3834).
 //
-// It goes by what the mail says of itself, never by its words: a subject such
-// as "Out of office" is written by people too.
+// Two things hang on it. An answer that a machine gives to each mail, such as
+// a vacation notice or a read receipt, must open nothing and must not be told
+// to anybody outside, or two machines talk for ever. And whatever a machine
+// sends is never answered by us.
+//
+// Only what the header says counts: a subject such as "Out of office" is
+// words of a person too.
 package auto
 
 import (
@@ -14,133 +19,99 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-// Kind is what kind of automatic mail a mail is.
+// Kind is the kind of an automatic mail.
 type Kind string
 
 // The kinds.
 const (
-	// Personal is mail that nothing says a machine wrote.
-	Personal Kind = ""
-	// Replied answers a mail by itself: vacation notices, read receipts.
-	Replied Kind = "auto-replied"
-	// Generated is written by a machine, or for many: notifications, lists.
-	Generated Kind = "auto-generated"
-	// Report is about the delivery of a mail, or a complaint about it (RFC
-	// 3464, RFC 5965).
+	// Human is mail that nothing says a machine has sent by itself.
+	Human Kind = ""
+	// Replied answers a mail without a person: a vacation notice.
+	Replied Kind = "replied"
+	// Receipt says that a mail was read, or deleted unread (RFC 8098).
+	Receipt Kind = "receipt"
+	// Report says what became of a mail on its way (RFC 3464), or complains
+	// about one (RFC 5965).
 	Report Kind = "report"
+	// Generated is sent by a machine, but as no answer: a bill, an alarm.
+	Generated Kind = "generated"
+	// Bulk goes to many: a newsletter, a list.
+	Bulk Kind = "bulk"
 )
 
-// Finding is what a mail is, and by which of its fields.
-type Finding struct {
-	Kind Kind
-	// Why says so to a human; empty for [Personal].
-	Why string
-}
+// Automatic reports whether a machine has sent mail of kind k by itself: it is
+// never answered.
+func (k Kind) Automatic() bool { return k != Human }
 
-// Of returns what the mail with that header is.
-func Of(h mailflow.Header) Finding {
-	for _, look := range [...]func(mailflow.Header) Finding{ofReport, ofAutoSubmitted, ofHabit, ofPrecedence, ofList} {
-		if f := look(h); f.Kind != Personal {
-			return f
+// Answers reports whether mail of kind k answers another without a person: it
+// opens no thread and is relayed to nobody outside.
+func (k Kind) Answers() bool { return k == Replied || k == Receipt }
+
+// Of returns the kind of a mail with that header, and what says so; "" for
+// mail of a person. The surest sign counts.
+func Of(h mailflow.Header) (kind Kind, why string) {
+	if kind := report(h.Get("Content-Type")); kind != Human {
+		return kind, "Content-Type is multipart/report"
+	}
+	if v := word(h.Get("Auto-Submitted")); v != "" && v != "no" {
+		why = "Auto-Submitted: " + v
+		if v == "auto-replied" || answersItself(h) {
+			return Replied, why
+		}
+		kind = Generated
+	}
+	for _, name := range replyFields {
+		if v := word(h.Get(name)); v != "" && v != "no" && v != "false" {
+			return Replied, name + ": " + v
 		}
 	}
-	return Finding{}
+	precedence := word(h.Get("Precedence"))
+	switch {
+	case precedence == "auto_reply" || precedence == "auto-reply":
+		return Replied, "Precedence: " + precedence
+	case kind != Human:
+		return kind, why
+	case precedence == "bulk" || precedence == "list" || precedence == "junk":
+		return Bulk, "Precedence: " + precedence
+	case h.Has("List-Id"):
+		return Bulk, "List-Id"
+	case h.Has("List-Unsubscribe"):
+		return Bulk, "List-Unsubscribe"
+	}
+	return Human, ""
 }
 
-// ofReport looks for a report (RFC 6522): a read receipt is an answer.
-func ofReport(h mailflow.Header) Finding {
-	kind, params, err := mime.ParseMediaType(h.Get("Content-Type"))
-	if err != nil && kind == "" || !strings.EqualFold(kind, "multipart/report") {
-		return Finding{}
+// replyFields are what answering machines wrote before there was a standard,
+// and some write still.
+var replyFields = [...]string{
+	"X-Autoreply", "X-Autorespond", "X-Autoresponder", "X-Autoreply-From", "X-Mail-Autoreply", "X-AutoReply-Message",
+}
+
+// answersItself reports whether a mail that a machine made answers another:
+// Exchange says "auto-generated" also in its vacation notices.
+func answersItself(h mailflow.Header) bool {
+	suppress := strings.ToLower(h.Get("X-Auto-Response-Suppress"))
+	return h.Has("In-Reply-To") && (strings.Contains(suppress, "oof") || strings.Contains(suppress, "all"))
+}
+
+// report returns the kind of a multipart/report (RFC 6522).
+func report(contentType string) Kind {
+	media, params, err := mime.ParseMediaType(contentType)
+	if err != nil && media == "" || media != "multipart/report" {
+		return Human
 	}
 	if strings.EqualFold(params["report-type"], "disposition-notification") {
-		return Finding{Replied, "it is a read receipt"}
+		return Receipt
 	}
-	return Finding{Report, "it is a report"}
+	return Report
 }
 
-// ofAutoSubmitted reads the field of RFC 3834 section 5.
-func ofAutoSubmitted(h mailflow.Header) Finding {
-	value, _, _ := strings.Cut(h.Get("Auto-Submitted"), ";")
-	value, _, _ = strings.Cut(value, "(")
-	value = strings.ToLower(strings.TrimSpace(value))
-	switch value {
-	case "", "no":
-		return Finding{}
-	case "auto-replied":
-		return Finding{Replied, "Auto-Submitted is auto-replied"}
+// word returns the first word of a field's value in lower case, without its
+// parameters.
+func word(v string) string {
+	v, _, _ = strings.Cut(v, ";")
+	if fields := strings.Fields(strings.ToLower(v)); len(fields) > 0 {
+		return fields[0]
 	}
-	return Finding{Generated, "Auto-Submitted is " + clip(value)}
-}
-
-// ofHabit looks for fields that systems from before RFC 3834 write.
-func ofHabit(h mailflow.Header) Finding {
-	for _, name := range [...]string{"X-Autoreply", "X-Auto-Reply", "X-Autorespond", "X-Vacation"} {
-		if v := strings.TrimSpace(h.Get(name)); h.Has(name) && !strings.EqualFold(v, "no") && !strings.EqualFold(v, "false") {
-			return Finding{Replied, "it has the field " + name}
-		}
-	}
-	return Finding{}
-}
-
-// ofPrecedence reads a field that is no standard and in wide use (RFC 3834
-// section 3.1.8).
-func ofPrecedence(h mailflow.Header) Finding {
-	switch v := strings.ToLower(strings.TrimSpace(h.Get("Precedence"))); v {
-	case "auto_reply", "auto-reply":
-		return Finding{Replied, "Precedence is " + v}
-	case "bulk", "junk", "list":
-		return Finding{Generated, "Precedence is " + v}
-	}
-	return Finding{}
-}
-
-// ofList looks for the fields of lists and mailings (RFC 2919, RFC 2369).
-func ofList(h mailflow.Header) Finding {
-	for _, name := range [...]string{"List-Id", "List-Unsubscribe", "Feedback-ID"} {
-		if h.Has(name) {
-			return Finding{Generated, "it has the field " + name}
-		}
-	}
-	return Finding{}
-}
-
-// daemons are local parts that no person writes from.
-var daemons = []string{"mailer-daemon", "postmaster"}
-
-// MayAnswer reports whether the gateway may answer a mail by itself, and why
-// not: no machine's mail is answered, none that asks not to be, and none
-// without a sender (RFC 3834 section 2). reversePath is null where the mail
-// came with the null one.
-func MayAnswer(h mailflow.Header, reversePath mailflow.Address) (ok bool, why string) {
-	if f := Of(h); f.Kind != Personal {
-		return false, f.Why
-	}
-	if reversePath.IsNull() {
-		return false, "it has the null sender"
-	}
-	for _, a := range [...]mailflow.Address{reversePath, h.From()} {
-		for _, name := range daemons {
-			if strings.EqualFold(a.Local, name) {
-				return false, "it is from " + name
-			}
-		}
-	}
-	for word := range strings.FieldsFuncSeq(strings.ToLower(h.Get("X-Auto-Response-Suppress")), notLetter) {
-		if word == "all" || word == "autoreply" {
-			return false, "X-Auto-Response-Suppress asks for no answer"
-		}
-	}
-	return true, ""
-}
-
-func notLetter(r rune) bool { return r < 'a' || r > 'z' }
-
-// clip bounds what is shown of a stranger's text.
-func clip(s string) string {
-	const most = 40
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "")
-	}
-	return s
+	return ""
 }
