@@ -37,12 +37,12 @@ func TestOf(t *testing.T) {
 		"Precedence: first-class":                                                           Human,
 		"List-Id: <a.x>":                                                                    Bulk,
 		"List-Unsubscribe: <https://x>":                                                     Bulk,
-		"Content-Type: multipart/report; report-type=disposition-notification; boundary=b":  Receipt,
-		"Content-Type: multipart/report; report-type=delivery-status; boundary=b":           Report,
-		"Content-Type: multipart/report; report-type=feedback-report; boundary=b":           Report,
-		"Content-Type: Multipart/Report; boundary=b":                                        Report,
-		"Content-Type: multipart/mixed; boundary=b":                                         Human,
-		"Content-Type: multipart/report; ???":                                               Report,
+		"Content-Type: multipart/report; report-type=disposition-notification; boundary=b": Receipt,
+		"Content-Type: multipart/report; report-type=delivery-status; boundary=b":          Report,
+		"Content-Type: multipart/report; report-type=feedback-report; boundary=b":          Report,
+		"Content-Type: Multipart/Report; boundary=b":                                       Report,
+		"Content-Type: multipart/mixed; boundary=b":                                        Human,
+		"Content-Type: multipart/report; ???":                                              Report,
 	} {
 		got, why := Of(header(text))
 		if got != want {
