@@ -286,7 +286,7 @@ func (a *App) readDomain(d *caddyfile.Dispenser) error {
 		"email_from":          checked(&domain.EmailFrom, isFullAddress),
 		"subaddress":          caddyblock.Enum(&domain.Subaddress, subaddresses...),
 		"limit":               readLimits(&domain.Limit),
-		"dkim":                caddyblock.Func(domain.readKey).Many(),
+		"dkim":                readKey(&domain.DKIM),
 	}}.ReadRest(d)
 }
 
@@ -318,16 +318,18 @@ func checked(field *string, check func(arg string) error) caddyblock.Option {
 }
 
 // readKey reads a key to sign with.
-func (dom *Domain) readKey(d *caddyfile.Dispenser) error {
-	var key DKIMKey
-	if !d.Args(&key.Selector, &key.Key) {
-		return d.ArgErr()
-	}
-	dom.DKIM = append(dom.DKIM, key)
-	if err := checkKeys(dom.DKIM); err != nil {
-		return d.Errf("option %w", err)
-	}
-	return nil
+func readKey(field *[]DKIMKey) caddyblock.Option {
+	return caddyblock.Func(func(d *caddyfile.Dispenser) error {
+		var key DKIMKey
+		if !d.Args(&key.Selector, &key.Key) {
+			return d.ArgErr()
+		}
+		*field = append(*field, key)
+		if err := checkKeys(*field); err != nil {
+			return d.Errf("option %w", err)
+		}
+		return nil
+	}).Many()
 }
 
 // isMailbox returns the check of an argument that names a mailbox in domain.

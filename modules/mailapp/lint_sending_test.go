@@ -15,19 +15,15 @@ import (
 // the next step.
 func told(t *testing.T, f finding) string {
 	t.Helper()
-	fields := make(map[string]any)
 	enc := zapcore.NewMapObjectEncoder()
 	for _, field := range f.fields {
 		field.AddTo(enc)
 	}
-	for name, value := range enc.Fields {
-		fields[name] = value
-	}
-	if step, ok := fields["next_step"].(string); !ok || step == "" {
+	if step, ok := enc.Fields["next_step"].(string); !ok || step == "" {
 		t.Errorf("%q has no next step", f.message)
 	}
-	delete(fields, "next_step")
-	text, err := json.Marshal(fields)
+	delete(enc.Fields, "next_step")
+	text, err := json.Marshal(enc.Fields)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -77,7 +77,7 @@ func TestPatchSending(t *testing.T) {
 		{"outgoing/relay/limit", `["50/h"]`, `["50/h","60/h"]`, "the same period"},
 		{"outgoing/relay/preset_args", `["us-east-1"]`, `["us-east-1","eu"]`, "takes one argument"},
 		{"purpose/0/purpose", `"transactional"`, `"bulk"`, "none of"},
-		{"purpose/0/match", `["campaign"]`, `["campain"]`, "not defined"},
+		{"purpose/0/match", `["campaign"]`, `["news"]`, "not defined"},
 		{user + "domain", `"mycompany.ro"`, `"mycompany.bg"`, "none of ours"},
 		{user + "from_filter", `["*"]`, `["@mycompany.bg"]`, "for all addresses of the domain"},
 		{user + "purpose", `"mass"`, `"mas"`, "none of"},
