@@ -69,7 +69,7 @@ func takeCodes() []string {
 const cli = "cli"
 
 // patience is how long a mail may take through the gateway.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // gateway is the gateway in this process, with a far end for each server.
 type gateway struct {

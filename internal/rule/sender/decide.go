@@ -99,12 +99,12 @@ const (
 	FixReturnPath = "fix:return_path"
 )
 
-// ReplyNoFrom refuses a mail that nobody sends: it has no From with an
+// ErrNoFrom refuses a mail that nobody sends: it has no From with an
 // address, and nobody can take the author's place.
-var ReplyNoFrom = &mailflow.Reply{Code: 550, Enhanced: mailflow.EnhancedCode{5, 6, 0}, Text: "The message has no From address"}
+var ErrNoFrom = &mailflow.Reply{Code: 550, Enhanced: mailflow.EnhancedCode{5, 6, 0}, Text: "The message has no From address"}
 
 // Decide says in whose name the mail leaves by that server. The error is
-// [ReplyNoFrom]; the notes are there then, too.
+// [ErrNoFrom]; the notes are there then, too.
 func Decide(m Mail, p *Policy, hop Hop) (Sent, error) {
 	if hop.Step == relay.StepDefault && p.setsFilter {
 		hop.Filter = p.keeps.Filter // empty if it keeps everybody
@@ -141,7 +141,7 @@ func (d *deciding) from() error {
 	d.noteFixes()
 	if author.Address.IsNull() {
 		if standIn.IsNull() {
-			return ReplyNoFrom
+			return ErrNoFrom
 		}
 		d.sent.From = standIn
 		d.note(CodeMissing, "no author; From becomes the default_from "+standIn.String())
@@ -270,6 +270,7 @@ func (d *deciding) keeps() (bool, string) {
 		return d.filterKeeps()
 	case relay.StepDefault:
 		return d.filterKeeps()
+	case relay.StepOpen, relay.StepLast, relay.StepNone:
 	}
 	if d.odoo() {
 		return false, "no server's from_filter allows it"

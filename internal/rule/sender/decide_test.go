@@ -260,7 +260,7 @@ func TestNobody(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Decide(ReadMail(header("Subject: x"), mailflow.Address{}, b), none, Hop{}); !errors.Is(err, ReplyNoFrom) {
+		if _, err := Decide(ReadMail(header("Subject: x"), mailflow.Address{}, b), none, Hop{}); !errors.Is(err, ErrNoFrom) {
 			t.Errorf("%s, no default_from: %v", b, err)
 		}
 	}

@@ -48,6 +48,7 @@ type listReader struct {
 	// The entry that is read.
 	words    []string // the phrase, or the address where there are no brackets
 	glued    bool     // no blank stands before what comes
+	joined   bool     // no blank stands before what is read
 	quoted   bool     // the last word was in quotes
 	comments []string
 	angle    string
@@ -56,8 +57,7 @@ type listReader struct {
 
 // step reads the next part of an entry.
 func (r *listReader) step() {
-	glued := r.glued
-	r.glued = true
+	r.joined, r.glued = r.glued, true
 	switch c := r.text[r.at]; c {
 	case ' ', '\t', '\r', '\n', 0:
 		r.at++
@@ -79,13 +79,13 @@ func (r *listReader) step() {
 	case '>':
 		r.at++
 	default:
-		r.atom(glued)
+		r.atom()
 	}
 }
 
 // atom reads to the next special character or blank. What is glued to a quoted
 // string begins with "@" in an address with a quoted local part.
-func (r *listReader) atom(glued bool) {
+func (r *listReader) atom() {
 	end := encodedWord(r.text[r.at:])
 	if end == 0 {
 		end = strings.IndexAny(r.text[r.at:], " \t\r\n\x00,;:\"(<>")
@@ -95,7 +95,7 @@ func (r *listReader) atom(glued bool) {
 	}
 	word := r.text[r.at : r.at+end]
 	r.at += end
-	if last := len(r.words) - 1; glued && r.quoted && word[0] == '@' && last >= 0 {
+	if last := len(r.words) - 1; r.joined && r.quoted && word[0] == '@' && last >= 0 {
 		r.words[last] = mailflow.Address{Local: r.words[last]}.String() + word
 	} else {
 		r.words = append(r.words, word)

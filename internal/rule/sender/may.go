@@ -9,13 +9,13 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-// ReplyNotYours refuses a mail in the name of another of our domains.
-var ReplyNotYours = &mailflow.Reply{
+// ErrNotYours refuses a mail in the name of another of our domains.
+var ErrNotYours = &mailflow.Reply{
 	Code: 550, Enhanced: mailflow.EnhancedCode{5, 7, 1}, Text: "You may not send as the address in From",
 }
 
 // May reports whether the peer may send a mail that is from these authors, as
-// [Authors] finds them: nil, or [ReplyNotYours]. A submitter sends as any address
+// [Authors] finds them: nil, or [ErrNotYours]. A submitter sends as any address
 // of its own domain, which is the one that its user or listener names, else
 // the default one; as those of its from_filter; and as addresses of domains
 // that are not ours, which [Decide] encapsulates where it must. Addresses of
@@ -36,7 +36,7 @@ func May(authors []mailflow.Address, peer *mailflow.Peer, domains mailflow.Domai
 		}
 		// A list that cannot be read was refused when it was loaded.
 		if f, err := relay.ParseFilter(peer.FromFilter); err != nil || !f.Match(a) {
-			return ReplyNotYours
+			return ErrNotYours
 		}
 	}
 	return nil
