@@ -23,6 +23,13 @@
 // be had only once is refused the second time, also when the pieces are far
 // apart. See [parseMail] for the syntax.
 //
+// # Warnings
+//
+// What cannot be right is refused. What loads and is perhaps not meant is told
+// as a warning, at validate and at each load: servers that only their names
+// tell apart, a default_from that nobody carries, secrets in clear text, and
+// so on. Each warning is a constant phrase with the next step in a field.
+//
 // # Placeholders
 //
 // Names, addresses and filters take the global placeholders ({env.X},
