@@ -94,3 +94,35 @@ func checkHeader(t *testing.T, name string, content []byte, want []string) {
 		}
 	}
 }
+
+// TestBounceAddressesNameTheDelivery sends one mail to two recipients: each
+// gets it with a reverse-path of its own.
+func TestBounceAddressesNameTheDelivery(t *testing.T) {
+	g := startGateway(t, []string{"postmark"})
+	config, err := g.whole(object{
+		"domains":  object{"mycompany.com": object{"subaddress": "on"}},
+		"outgoing": object{"postmark": object{"via": g.via("postmark")}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	rcpts := []string{"a@dest.example", "b@dest.example"}
+	if err := g.submit(t.Context(), "From: anna@mycompany.com\r\n\r\nHello.\r\n", rcpts); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, m := range g.arrived(len(rcpts)) {
+		token, ok := strings.CutPrefix(m.MailFrom, "bounce+")
+		token, here := strings.CutSuffix(token, "@mycompany.com")
+		if !ok || !here || token == "" || len(m.RcptTo) != 1 {
+			t.Errorf("%s for %q", m.MailFrom, m.RcptTo)
+		}
+		seen[token] = true
+	}
+	if len(seen) != len(rcpts) {
+		t.Errorf("%d tokens for %d recipients", len(seen), len(rcpts))
+	}
+}
