@@ -33,9 +33,34 @@
 //
 // # The way out
 //
-// The runner keeps one lane for each destination. A lane has a number of
-// workers, the messages that were just committed in memory, and claims the
-// rest from the store in small portions. A destination that cannot be reached
-// is down: its mail waits untouched, one delivery after the other probes it,
-// and when one gets through the whole lane drains at once.
+// The runner keeps the mail of one destination apart by purpose, and each
+// purpose has workers of its own. Within a purpose there are lanes, by our
+// domain and by sender: workers mostly take the oldest mail, and each fourth
+// time that of the lane that waited longest, so that nobody's backlog delays
+// anybody else. A lane has the messages that were just committed in memory, and
+// claims the rest from the store in small portions.
+//
+// A destination that cannot be reached is down: its mail waits untouched, one
+// delivery after the other probes it, and when one gets through all of it
+// drains at once. So is an outgoing server that refuses everything for a while.
+// New mail is decided with that in sight; what waits for a server is decided
+// again once, when its first probe fails. A server that nothing waits for is
+// tried by one new mail in each pause.
+//
+// # Limits
+//
+// Limits make mail wait and never fail. A lane claims no more deliveries than
+// there is room for: the recipients that are claimed or under way count as
+// well as those that were handed over, and are given back if they were not. A
+// lane that finds no room waits for the gauge of that limit, which has one
+// timer for all of them, and meanwhile nobody asks the store for anything. What
+// was handed over is kept with the outcome of its attempt, by the second, and
+// read back when the store opens; it is not counted while there is no limit. A
+// message with more recipients than there is room for leaves in parts, as many
+// at a time as may.
+//
+// # Signatures
+//
+// Each attempt is signed anew, by the signer that the configuration has then,
+// over the bytes that it sends. What cannot be signed is held.
 package engine

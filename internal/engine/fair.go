@@ -18,9 +18,12 @@ const (
 	// in so many.
 	laneBuckets = 256
 	// manyLanes is how many lanes claim whole portions; minPortion is what each
-	// of any more claims.
+	// of many more claims.
 	manyLanes  = 4
-	minPortion = 2
+	minPortion = 16
+	// fairPick is how often the lane that was not served longest comes before
+	// the oldest mail: each time costs the store a page, so not always.
+	fairPick = 4
 )
 
 // label is what the name of a lane says of the mail in it:
@@ -37,11 +40,16 @@ const freeSuffix = "free"
 // one without name.
 func readLabel(name string) label {
 	parts := append(strings.Split(name, "/"), "", "", "")
-	l := label{purpose: parts[0], domain: parts[1], bucket: parts[2], limited: parts[3] != freeSuffix}
-	if l.purpose == "" {
-		l.purpose, l.limited = mailflow.PurposeTransactional, false
+	return label{purpose: purposeIn(name), domain: parts[1], bucket: parts[2], limited: name != "" && parts[3] != freeSuffix}
+}
+
+// purposeIn returns the purpose of the mail in a lane.
+func purposeIn(name string) string {
+	if name == "" {
+		return mailflow.PurposeTransactional
 	}
-	return l
+	purpose, _, _ := strings.Cut(name, "/")
+	return purpose
 }
 
 // String returns the name of the lane.
@@ -64,8 +72,11 @@ func bucketOf(author string) string {
 	return strconv.FormatUint(uint64(h.Sum32()%laneBuckets), 16)
 }
 
-// assign gives the deliveries of a decision their lanes.
+// assign gives the deliveries of a decision their lanes, if they have none.
 func assign(d *mailflow.Decision) {
+	if len(d.Deliveries) == 0 || d.Deliveries[0].Lane != "" {
+		return
+	}
 	author := d.Message.From
 	if author == "" {
 		author = d.Message.Envelope.From.String()
@@ -82,8 +93,26 @@ func assign(d *mailflow.Decision) {
 func reassign(ds []mailflow.Delivery) {
 	for i := range ds {
 		d := &ds[i]
+		if inLane(d) {
+			continue
+		}
 		d.Lane = label{purpose: purposeOf(d), domain: d.Domain, bucket: readLabel(d.Lane).bucket, limited: d.Limited}.String()
 	}
+}
+
+// inLane reports whether the name of d's lane says what d is.
+func inLane(d *mailflow.Delivery) bool {
+	rest, ok := strings.CutPrefix(d.Lane, purposeOf(d))
+	if ok {
+		rest, ok = strings.CutPrefix(rest, "/")
+	}
+	if ok {
+		rest, ok = strings.CutPrefix(rest, d.Domain)
+	}
+	if ok {
+		rest, ok = strings.CutPrefix(rest, "/")
+	}
+	return ok && strings.HasSuffix(rest, "/"+freeSuffix) != d.Limited
 }
 
 func purposeOf(d *mailflow.Delivery) string {

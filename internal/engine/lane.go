@@ -3,6 +3,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,7 +32,8 @@ type class struct {
 
 	purpose string
 	lanes   map[string]*lane
-	turn    []*lane // those with something ready, in the order they are served
+	turn    []*lane // those with something ready, the one served last at the end
+	picks   int     // counts what was taken of them
 	workers int
 }
 
@@ -96,27 +98,36 @@ func (l *lane) add(it *item) {
 	}
 }
 
-// next takes an item of the lane whose turn it is; nil if nothing is ready.
+// next takes an item; nil if nothing is ready. It is the oldest one, since what
+// is old lies together in the store, but each fourth is of the lane that was
+// not served longest: a sender with much to send has the more of them, and
+// cannot keep the others waiting.
 func (c *class) next() (*lane, *item) {
-	for len(c.turn) > 0 {
-		l := c.turn[0]
-		c.turn[0] = nil
-		c.turn = c.turn[1:]
-		l.inTurn = false
-		if len(l.ready) == 0 {
-			continue // given back meanwhile
-		}
-		it := l.ready[0]
-		l.ready[0] = nil
-		l.ready = l.ready[1:]
-		if len(l.ready) > 0 {
-			l.inTurn = true
-			c.turn = append(c.turn, l)
-		}
-		l.busy++
-		return l, it
+	c.turn = slices.DeleteFunc(c.turn, func(l *lane) bool {
+		l.inTurn = len(l.ready) > 0
+		return !l.inTurn // given back meanwhile
+	})
+	if len(c.turn) == 0 {
+		return nil, nil
 	}
-	return nil, nil
+	at := 0
+	if c.picks++; c.picks%fairPick != 0 {
+		for i, l := range c.turn {
+			if l.ready[0].delivery.Due.Before(c.turn[at].ready[0].delivery.Due) {
+				at = i
+			}
+		}
+	}
+	l := c.turn[at]
+	c.turn = slices.Delete(c.turn, at, at+1)
+	it := l.ready[0]
+	l.ready[0] = nil
+	l.ready = l.ready[1:]
+	if l.inTurn = len(l.ready) > 0; l.inTurn {
+		c.turn = append(c.turn, l)
+	}
+	l.busy++
+	return l, it
 }
 
 // portion is how many deliveries a lane of c claims at a time: fewer where
