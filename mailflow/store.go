@@ -50,13 +50,21 @@ type Store interface {
 	Queue
 	Box
 	Keeper
-	Values
+	Archive
 	io.Closer
+}
+
+// Archive keeps what is there beside the mail itself.
+type Archive interface {
+	Conversations
+	Directory
+	Values
 }
 
 // View reads the state that decisions rest on. It is a snapshot only per call;
 // what must still hold at commit is named as a [Fact].
 type View interface {
+	ThreadView
 	// Version returns the version of the record under key; 0 = no record.
 	Version(ctx context.Context, key string) (int64, error)
 	// Count returns how many hits the window under key has since that time:
@@ -85,6 +93,11 @@ type Ledger interface {
 	// Hits returns the hits of the window under key since that time, oldest
 	// first; those at one time are one.
 	Hits(ctx context.Context, key string, since time.Time) ([]Hit, error)
+	// Received returns the messages received since that time whose IDs sort
+	// behind after, by ID, at most limit; 0 = [DefaultListLimit]. What sorts
+	// before after costs nothing: whose IDs sort by time begins with one of
+	// that time.
+	Received(ctx context.Context, since time.Time, after string, limit int) ([]StoredMessage, error)
 }
 
 // Hit is something that happened, once or more, at one time: what windows are
@@ -129,18 +142,26 @@ type Decision struct {
 	// Unrouted goes to the unrouted box; nil if nothing does.
 	Unrouted *Unrouted
 	Postings
+	// Made are messages made because of this one, such as refusal mails, each
+	// with its own spool and deliveries. They are committed with it or not at
+	// all; their facts are checked after those of this one, before anything is
+	// written.
+	Made []Decision
 	// Facts are checked in order before anything is written.
 	Facts []Fact
 }
 
 // Postings are what is committed about threads, in this order.
 type Postings struct {
-	// Threads are opened, each with its record under [ThreadKey].
+	// Threads are opened, each with its record under [ThreadKey] in version 1.
+	// An ID, or a model and foreign ID, that is there is an [ErrDuplicate].
 	Threads []Thread
 	// Posts are added to threads, which are updated at their time. A post to a
-	// thread that is not there is an [ErrNoRecord].
+	// thread that is not there is an [ErrNoRecord], one whose ID is taken an
+	// [ErrDuplicate].
 	Posts []Post
-	// Follows are added to the followers of threads, where they are none yet.
+	// Follows are added to the followers of threads, where they are none yet
+	// and the contact is still known.
 	Follows []Follower
 }
 
@@ -240,7 +261,9 @@ type Lane struct {
 // Outcome is what one attempt led to: the claimed deliveries in their new
 // states, those that parted from them, and reports that are now to be sent.
 type Outcome struct {
-	// Deliveries are rows to replace; their claims end.
+	// Deliveries are rows to replace; their claims end. The RelayedID of one
+	// whose message is that of a post becomes one of the post's Refs; so does
+	// that of a parted one.
 	Deliveries []Delivery
 	// Parted are new rows.
 	Parted []Delivery
@@ -308,7 +331,7 @@ const (
 // Box keeps what nothing claimed.
 type Box interface {
 	// Unrouted lists what waits in the box, newest first; with an ID just that
-	// entry, also a dropped one.
+	// entry, also a dropped or routed one.
 	Unrouted(ctx context.Context, id string, limit int) ([]Unrouted, error)
 	// DropUnrouted throws an entry away. Errors: [ErrNoRecord], [ErrState].
 	DropUnrouted(ctx context.Context, id string, at time.Time) error
@@ -318,7 +341,7 @@ type Box interface {
 type Keeper interface {
 	// Sweep deletes what retention no longer keeps, in small transactions, and
 	// returns how many rows went. A message goes with the last row that needs
-	// it.
+	// it; threads and their posts are kept, and the messages of posts.
 	Sweep(ctx context.Context, r Retention, now time.Time) (int, error)
 	// Ready returns nil when the store takes commits, else why not.
 	Ready(ctx context.Context) error

@@ -100,6 +100,8 @@ type View struct {
 	Versions map[string]int64
 	// Hits are the hits of the windows by key.
 	Hits map[string][]time.Time
+	// Held is what is known of threads and people.
+	Held Holdings
 	// Fail is returned by every call, if set.
 	Fail error
 }

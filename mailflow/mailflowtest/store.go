@@ -50,6 +50,11 @@ func (s StoreSuite) Run(t *testing.T) {
 		{"box", boxTests},
 		{"hits", hitTests},
 		{"values", valueTests},
+		{"threads", threadTests},
+		{"search", searchTests},
+		{"directory", directoryTests},
+		{"made", madeTests},
+		{"received", receivedTests},
 		{"sweep", sweepTests},
 		{"life", lifeTests},
 	}

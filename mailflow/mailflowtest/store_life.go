@@ -5,6 +5,7 @@ package mailflowtest
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -25,7 +26,8 @@ func testReady(t *storeTest) {
 
 // calls are all methods that can fail, on some delivery or message.
 func (t *storeTest) calls(id string, d *mailflow.Decision) map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{
+	calls := t.threadCalls()
+	maps.Copy(calls, map[string]func(context.Context) error{
 		"Version": func(ctx context.Context) error { _, err := t.store.Version(ctx, "k"); return err },
 		"Hits":    func(ctx context.Context) error { _, err := t.store.Hits(ctx, "k", t.now); return err },
 		"Value": func(ctx context.Context) error {
@@ -56,6 +58,36 @@ func (t *storeTest) calls(id string, d *mailflow.Decision) map[string]func(conte
 		"DropUnrouted": func(ctx context.Context) error { return t.store.DropUnrouted(ctx, id, t.now) },
 		"Sweep":        func(ctx context.Context) error { _, err := t.store.Sweep(ctx, keepDay, t.now); return err },
 		"Ready":        func(ctx context.Context) error { return t.store.Ready(ctx) },
+		"Received":     func(ctx context.Context) error { _, err := t.store.Received(ctx, t.now, "", 1); return err },
+	})
+	return calls
+}
+
+// threadCalls are the methods about threads and people.
+func (t *storeTest) threadCalls() map[string]func(context.Context) error {
+	a := mailflow.MustParseAddress("someone@example.org")
+	return map[string]func(context.Context) error{
+		"Thread":        func(ctx context.Context) error { _, err := t.store.Thread(ctx, "k"); return err },
+		"ThreadOf":      func(ctx context.Context) error { _, err := t.store.ThreadOf(ctx, "m", "k"); return err },
+		"Posts":         func(ctx context.Context) error { _, err := t.store.Posts(ctx, []string{"k"}, 1); return err },
+		"Contacts":      func(ctx context.Context) error { _, err := t.store.Contacts(ctx, a); return err },
+		"Followers":     func(ctx context.Context) error { _, err := t.store.Followers(ctx, "k"); return err },
+		"Aliases":       func(ctx context.Context) error { _, err := t.store.Aliases(ctx, []mailflow.Address{a}); return err },
+		"Threads":       func(ctx context.Context) error { _, err := t.store.Threads(ctx, mailflow.ThreadQuery{}); return err },
+		"PostsOf":       func(ctx context.Context) error { _, err := t.store.PostsOf(ctx, "k"); return err },
+		"PutThread":     func(ctx context.Context) error { return t.store.PutThread(ctx, &mailflow.Thread{ID: "new"}) },
+		"PutPost":       func(ctx context.Context) error { return t.store.PutPost(ctx, &mailflow.Post{ID: "new", Thread: "new"}) },
+		"Undigested":    func(ctx context.Context) error { _, err := t.store.Undigested(ctx, 1); return err },
+		"RouteUnrouted": func(ctx context.Context) error { return t.store.RouteUnrouted(ctx, "k", t.now, mailflow.Postings{}) },
+		"PutDigest":     func(ctx context.Context) error { return t.store.PutDigest(ctx, "k", new(mailflow.Digest)) },
+		"PutContact":    func(ctx context.Context) error { return t.store.PutContact(ctx, &mailflow.Contact{ID: "new"}) },
+		"DropContact":   func(ctx context.Context) error { return t.store.DropContact(ctx, "k") },
+		"ContactList":   func(ctx context.Context) error { _, err := t.store.ContactList(ctx, 1); return err },
+		"PutAlias":      func(ctx context.Context) error { return t.store.PutAlias(ctx, &mailflow.Alias{Address: a}) },
+		"DropAlias":     func(ctx context.Context) error { return t.store.DropAlias(ctx, a) },
+		"AliasList":     func(ctx context.Context) error { _, err := t.store.AliasList(ctx); return err },
+		"Follow":        func(ctx context.Context) error { return t.store.Follow(ctx, mailflow.Follower{Thread: "k"}) },
+		"Unfollow":      func(ctx context.Context) error { return t.store.Unfollow(ctx, "k", "k") },
 	}
 }
 
@@ -66,8 +98,8 @@ func testClosed(t *storeTest) {
 		t.Fatal(err)
 	}
 	for name, call := range calls {
-		if err := call(t.Context()); err == nil {
-			t.Errorf("%s of a closed store is no error", name)
+		if err := call(t.Context()); !closedAlready(err) {
+			t.Errorf("%s of a closed store: %v", name, err)
 		}
 	}
 	if err := t.store.Close(); err == nil {
@@ -93,6 +125,7 @@ func (s StoreSuite) reopen(t *testing.T) {
 	contents := [][]byte{[]byte("small"), random(1 << 17)}
 	first := startWith(t, opener)
 	kept, listed := first.fill(contents)
+	talk := first.fillTalk()
 	if other, err := opener.Open(t.Context()); err == nil {
 		t.Error("the store was opened twice at once")
 		_ = other.Close()
@@ -110,6 +143,7 @@ func (s StoreSuite) reopen(t *testing.T) {
 		second.stale(0, absent(d.Message.ID))
 	}
 	second.filled(listed)
+	second.filledTalk(talk)
 }
 
 // fill commits a message with each content and a delivery in each state. It

@@ -20,7 +20,7 @@ func (s *Store) Unrouted(ctx context.Context, id string, n int) ([]mailflow.Unro
 	defer s.mu.Unlock()
 	found := []mailflow.Unrouted{}
 	for _, u := range s.unrouted {
-		if id == u.Message || id == "" && u.Dropped.IsZero() {
+		if id == u.Message || id == "" && u.Dropped.IsZero() && u.Routed.IsZero() {
 			found = append(found, *keptUnrouted(u))
 		}
 	}
@@ -31,7 +31,8 @@ func (s *Store) Unrouted(ctx context.Context, id string, n int) ([]mailflow.Unro
 }
 
 // addUnrouted puts u into the box. An entry that is there gets the recipients
-// it does not have; if it was dropped it waits again, for what is new in it.
+// it does not have; if it was dropped or routed it waits again, for what is new
+// in it.
 func (s *Store) addUnrouted(u *mailflow.Unrouted) {
 	old := s.unrouted[u.Message]
 	if old == nil {
@@ -44,8 +45,8 @@ func (s *Store) addUnrouted(u *mailflow.Unrouted) {
 			old.Recipients = append(old.Recipients, r)
 		}
 	}
-	if !old.Dropped.IsZero() {
-		old.Reason, old.At, old.Dropped = u.Reason, micro(u.At), time.Time{}
+	if !old.Dropped.IsZero() || !old.Routed.IsZero() {
+		old.Reason, old.At, old.Dropped, old.Routed = u.Reason, micro(u.At), time.Time{}, time.Time{}
 	}
 }
 
@@ -55,15 +56,26 @@ func (s *Store) DropUnrouted(ctx context.Context, id string, at time.Time) error
 		return err
 	}
 	defer s.mu.Unlock()
-	u := s.unrouted[id]
-	switch {
-	case u == nil:
-		return fmt.Errorf("unrouted message %s: %w", id, mailflow.ErrNoRecord)
-	case !u.Dropped.IsZero():
-		return fmt.Errorf("unrouted message %s is dropped already: %w", id, mailflow.ErrState)
+	u, err := s.waitingUnrouted(id)
+	if err != nil {
+		return err
 	}
 	u.Dropped = micro(at)
 	return nil
+}
+
+// waitingUnrouted returns an entry that waits for an operator.
+func (s *Store) waitingUnrouted(id string) (*mailflow.Unrouted, error) {
+	u := s.unrouted[id]
+	switch {
+	case u == nil:
+		return nil, fmt.Errorf("unrouted message %s: %w", id, mailflow.ErrNoRecord)
+	case !u.Dropped.IsZero():
+		return nil, fmt.Errorf("unrouted message %s is dropped already: %w", id, mailflow.ErrState)
+	case !u.Routed.IsZero():
+		return nil, fmt.Errorf("unrouted message %s is routed already: %w", id, mailflow.ErrState)
+	}
+	return u, nil
 }
 
 // Sweep implements [mailflow.Keeper]. A kind whose retention is not positive
@@ -81,7 +93,7 @@ func (s *Store) Sweep(ctx context.Context, r mailflow.Retention, now time.Time) 
 		}
 	}
 	for id, u := range s.unrouted {
-		if over(cmp.Or(u.Dropped, u.At), r.Unrouted, now) {
+		if over(cmp.Or(u.Dropped, u.Routed, u.At), r.Unrouted, now) {
 			delete(s.unrouted, id)
 			s.forget(id)
 		}
@@ -121,7 +133,7 @@ func (s *Store) forget(id string) {
 			return
 		}
 	}
-	if s.unrouted[id] == nil {
+	if s.unrouted[id] == nil && !s.posted(id) {
 		delete(s.messages, id)
 	}
 }

@@ -7,8 +7,11 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -37,39 +40,75 @@ func (s *Store) CommitDecided(ctx context.Context, decide func(mailflow.View) (*
 }
 
 func (s *Store) commit(d *mailflow.Decision) error {
-	if err := s.mayCommit(d); err != nil {
+	if err := s.checkAllFacts(d); err != nil {
+		return err
+	}
+	if err := s.mayCommit(d, newcomers{}); err != nil {
 		return err
 	}
 	s.write(d)
 	return nil
 }
 
-// mayCommit checks everything that can refuse d, so that write cannot fail.
-func (s *Store) mayCommit(d *mailflow.Decision) error {
+// checkAllFacts checks the facts of d and of what was made because of it.
+func (s *Store) checkAllFacts(d *mailflow.Decision) error {
+	if err := s.checkFacts(d.Facts); err != nil {
+		return err
+	}
+	for i := range d.Made {
+		if err := s.checkAllFacts(&d.Made[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mayCommit checks everything else that can refuse d and what was made because
+// of it, so that write cannot fail. It adds their rows to fresh.
+func (s *Store) mayCommit(d *mailflow.Decision, fresh newcomers) error {
 	if err := check(d); err != nil {
 		return err
 	}
 	if sp, ok := d.Spool.(*spool); !ok || !sp.ready() {
 		return fmt.Errorf("committing %s: %w", d.Message.ID, errSpool)
 	}
-	if err := s.checkFacts(d.Facts); err != nil {
+	if err := fresh.take("message", d.Message.ID, s.messages[d.Message.ID] != nil); err != nil {
 		return err
 	}
-	if s.messages[d.Message.ID] != nil {
-		return fmt.Errorf("message %s: %w", d.Message.ID, mailflow.ErrDuplicate)
+	if err := s.checkNew(d.Deliveries, fresh); err != nil {
+		return err
 	}
-	return s.checkNew(d.Deliveries)
+	if err := s.talk.check(&d.Postings, fresh); err != nil {
+		return err
+	}
+	for i := range d.Made {
+		if err := s.mayCommit(&d.Made[i], fresh); err != nil {
+			return fmt.Errorf("committing what was made of %s: %w", d.Message.ID, err)
+		}
+	}
+	return nil
 }
 
 // checkNew reports a delivery whose ID is taken.
-func (s *Store) checkNew(ds []mailflow.Delivery) error {
-	fresh := make(map[string]bool)
+func (s *Store) checkNew(ds []mailflow.Delivery, fresh newcomers) error {
 	for _, d := range ds {
-		if s.deliveries[d.ID] != nil || fresh[d.ID] {
-			return fmt.Errorf("delivery %s: %w", d.ID, mailflow.ErrDuplicate)
+		if err := fresh.take("delivery", d.ID, s.deliveries[d.ID] != nil); err != nil {
+			return err
 		}
-		fresh[d.ID] = true
 	}
+	return nil
+}
+
+// newcomers are the keys of the rows, by kind and key, that a transaction is
+// about to add.
+type newcomers map[[2]string]bool
+
+// take adds a row, unless its key is taken already.
+func (n newcomers) take(kind, key string, taken bool) error {
+	if taken || n[[2]string{kind, key}] {
+		return fmt.Errorf("%s %s: %w", kind, key, mailflow.ErrDuplicate)
+	}
+	n[[2]string{kind, key}] = true
 	return nil
 }
 
@@ -88,6 +127,10 @@ func (s *Store) write(d *mailflow.Decision) {
 	}
 	if d.Unrouted != nil {
 		s.unrouted[m.ID] = keptUnrouted(d.Unrouted)
+	}
+	s.post(&d.Postings)
+	for i := range d.Made {
+		s.write(&d.Made[i])
 	}
 }
 
@@ -112,6 +155,21 @@ func (s *Store) Message(ctx context.Context, id string) (*mailflow.StoredMessage
 	}
 	kept := keptMessage(&m.StoredMessage)
 	return &kept, nil
+}
+
+// Received implements [mailflow.Ledger].
+func (s *Store) Received(ctx context.Context, since time.Time, after string, n int) ([]mailflow.StoredMessage, error) {
+	if err := s.lock(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	found := []mailflow.StoredMessage{}
+	for _, id := range slices.Sorted(maps.Keys(s.messages)) {
+		if m := s.messages[id]; id > after && !m.Received.Before(micro(since)) && len(found) < limit(n) {
+			found = append(found, keptMessage(&m.StoredMessage))
+		}
+	}
+	return found, nil
 }
 
 // Body implements [mailflow.Ledger].

@@ -34,6 +34,7 @@ type Store struct {
 	records    map[string]record
 	hits       map[string][]mailflow.Hit
 	values     map[string]value
+	talk       talk
 }
 
 // message is a row of the ledger with its bytes.
@@ -72,6 +73,7 @@ func Open(now func() time.Time) *Store {
 		records:    make(map[string]record),
 		hits:       make(map[string][]mailflow.Hit),
 		values:     make(map[string]value),
+		talk:       newTalk(),
 	}
 }
 
@@ -138,7 +140,7 @@ func keptMessage(m *mailflow.StoredMessage) mailflow.StoredMessage {
 // keptUnrouted returns a copy of u as it is kept.
 func keptUnrouted(u *mailflow.Unrouted) *mailflow.Unrouted {
 	c := *u
-	c.At, c.Dropped = micro(u.At), micro(u.Dropped)
+	c.At, c.Dropped, c.Routed = micro(u.At), micro(u.Dropped), micro(u.Routed)
 	c.Recipients = append([]mailflow.Recipient(nil), u.Recipients...)
 	return &c
 }
@@ -189,4 +191,5 @@ var (
 	_ mailflow.Store = (*Store)(nil)
 	_ mailflow.Spool = (*spool)(nil)
 	_ mailflow.Body  = (*body)(nil)
+	_ mailflow.View  = view{}
 )

@@ -104,6 +104,10 @@ func (s *Store) Finish(ctx context.Context, o *mailflow.Outcome) error {
 	for i := range o.Unrouted {
 		s.addUnrouted(&o.Unrouted[i])
 	}
+	s.post(&o.Postings)
+	for _, d := range slices.Concat(o.Deliveries, o.Parted) {
+		s.talk.renamed(d.Message, d.RelayedID)
+	}
 	for i := range o.Reports {
 		s.write(&o.Reports[i])
 	}
@@ -142,20 +146,23 @@ func (s *Store) mayFinish(o *mailflow.Outcome) error {
 			return fmt.Errorf("message %s: %w", u.Message, mailflow.ErrNoRecord)
 		}
 	}
-	fresh := slices.Clone(o.Parted)
-	seen := make(map[string]bool)
-	for i := range o.Reports {
-		r := &o.Reports[i]
-		if err := s.mayCommit(r); err != nil {
-			return fmt.Errorf("committing report %s: %w", r.Message.ID, err)
-		}
-		if seen[r.Message.ID] {
-			return fmt.Errorf("message %s: %w", r.Message.ID, mailflow.ErrDuplicate)
-		}
-		seen[r.Message.ID] = true
-		fresh = append(fresh, r.Deliveries...)
+	fresh := newcomers{}
+	if err := s.checkNew(o.Parted, fresh); err != nil {
+		return err
 	}
-	return s.checkNew(fresh)
+	if err := s.talk.check(&o.Postings, fresh); err != nil {
+		return err
+	}
+	for i := range o.Reports {
+		err := s.checkAllFacts(&o.Reports[i])
+		if err == nil {
+			err = s.mayCommit(&o.Reports[i], fresh)
+		}
+		if err != nil {
+			return fmt.Errorf("committing report %s: %w", o.Reports[i].Message.ID, err)
+		}
+	}
+	return nil
 }
 
 // Unclaim implements [mailflow.Queue].

@@ -3,6 +3,7 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
@@ -17,7 +18,7 @@ func (s *Store) Unrouted(ctx context.Context, id string, n int) ([]mailflow.Unro
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	query, args := `SELECT data FROM unrouted WHERE dropped = 0 ORDER BY at DESC, message DESC LIMIT ?`, []any{limit(n)}
+	query, args := `SELECT data FROM unrouted WHERE ended = 0 ORDER BY at DESC, message DESC LIMIT ?`, []any{limit(n)}
 	if id != "" {
 		query, args = `SELECT data FROM unrouted WHERE message = ?`, []any{id}
 	}
@@ -59,8 +60,8 @@ func writeUnrouted(c *change, u *mailflow.Unrouted) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.exec(`INSERT OR REPLACE INTO unrouted (message, at, dropped, data) VALUES (?, ?, ?, ?)`,
-		u.Message, micros(u.At), micros(u.Dropped), string(data))
+	_, err = c.exec(`INSERT OR REPLACE INTO unrouted (message, at, ended, data) VALUES (?, ?, ?, ?)`,
+		u.Message, micros(u.At), micros(cmp.Or(u.Dropped, u.Routed)), string(data))
 	if err != nil {
 		return fmt.Errorf("writing the unrouted message %s: %w", u.Message, err)
 	}
@@ -68,7 +69,8 @@ func writeUnrouted(c *change, u *mailflow.Unrouted) error {
 }
 
 // addUnrouted puts u into the box. An entry that is there gets the recipients
-// it does not have; if it was dropped it waits again, for what is new in it.
+// it does not have; if it was dropped or routed it waits again, for what is new in
+// it.
 func addUnrouted(c *change, u *mailflow.Unrouted) error {
 	entry, err := readUnrouted(c, u.Message)
 	if err != nil {
@@ -82,8 +84,8 @@ func addUnrouted(c *change, u *mailflow.Unrouted) error {
 			entry.Recipients = append(entry.Recipients, r)
 		}
 	}
-	if !entry.Dropped.IsZero() {
-		entry.Reason, entry.At, entry.Dropped = u.Reason, u.At, time.Time{}
+	if !entry.Dropped.IsZero() || !entry.Routed.IsZero() {
+		entry.Reason, entry.At, entry.Dropped, entry.Routed = u.Reason, u.At, time.Time{}, time.Time{}
 	}
 	return writeUnrouted(c, entry)
 }
@@ -91,16 +93,27 @@ func addUnrouted(c *change, u *mailflow.Unrouted) error {
 // DropUnrouted implements [mailflow.Box].
 func (s *Store) DropUnrouted(ctx context.Context, id string, at time.Time) error {
 	return s.write(ctx, rowBytes, func(c *change) error {
-		u, err := readUnrouted(c, id)
-		switch {
-		case err != nil:
+		u, err := waitingUnrouted(c, id)
+		if err != nil {
 			return err
-		case u == nil:
-			return fmt.Errorf("unrouted message %s: %w", id, mailflow.ErrNoRecord)
-		case !u.Dropped.IsZero():
-			return fmt.Errorf("unrouted message %s is dropped already: %w", id, mailflow.ErrState)
 		}
 		u.Dropped = at
 		return writeUnrouted(c, u)
 	})
+}
+
+// waitingUnrouted reads an entry that waits for an operator.
+func waitingUnrouted(c *change, id string) (*mailflow.Unrouted, error) {
+	u, err := readUnrouted(c, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case u == nil:
+		return nil, fmt.Errorf("unrouted message %s: %w", id, mailflow.ErrNoRecord)
+	case !u.Dropped.IsZero():
+		return nil, fmt.Errorf("unrouted message %s is dropped already: %w", id, mailflow.ErrState)
+	case !u.Routed.IsZero():
+		return nil, fmt.Errorf("unrouted message %s is routed already: %w", id, mailflow.ErrState)
+	}
+	return u, nil
 }

@@ -4,6 +4,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,6 +25,7 @@ type finished struct {
 	*mailflow.Outcome
 
 	deliveries, parted [][]byte
+	postings           postings
 	reports            []*encoded
 	bytes              int
 }
@@ -36,6 +38,10 @@ func (s *Store) encodeOutcome(o *mailflow.Outcome) (f *finished, err error) {
 	if f.parted, err = encodeDeliveries(o.Parted); err != nil {
 		return nil, err
 	}
+	if f.postings, err = encodePostings(&o.Postings, ""); err != nil {
+		return nil, err
+	}
+	f.bytes += f.postings.bytes()
 	for i := range o.Reports {
 		p, err := s.encode(&o.Reports[i])
 		if err != nil {
@@ -90,6 +96,12 @@ func (s *Store) finish(c *change, f *finished) error {
 		if err := addUnrouted(c, u); err != nil {
 			return err
 		}
+	}
+	if err := c.writePostings(&f.postings); err != nil {
+		return err
+	}
+	if err := errors.Join(c.renamed(f.Outcome.Deliveries), c.renamed(f.Outcome.Parted)); err != nil {
+		return err
 	}
 	for _, r := range f.reports {
 		if err := s.commit(c, r); err != nil {

@@ -3,11 +3,14 @@
 package sqlstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"runtime/debug"
+	"strings"
+	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -59,6 +62,8 @@ type encoded struct {
 	message    []byte
 	deliveries [][]byte
 	unrouted   []byte
+	postings   postings
+	made       []*encoded
 }
 
 // encode checks d and makes its rows. Large bytes are synced to disk here.
@@ -85,19 +90,55 @@ func (s *Store) encode(d *mailflow.Decision) (p *encoded, err error) {
 		p.deliveries = append(p.deliveries, data)
 	}
 	if d.Unrouted != nil {
-		p.unrouted, err = encodeUnrouted(d.Unrouted)
+		if p.unrouted, err = encodeUnrouted(d.Unrouted); err != nil {
+			return nil, err
+		}
 	}
-	return p, err
+	if p.postings, err = encodePostings(&d.Postings, d.Message.ID); err != nil {
+		return nil, err
+	}
+	for i := range d.Made {
+		made, err := s.encode(&d.Made[i])
+		if err != nil {
+			return nil, err
+		}
+		p.made = append(p.made, made)
+	}
+	return p, nil
 }
 
 // bytes is about how much is written.
-func (p *encoded) bytes() int { return rowBytes + len(p.message) + len(p.spool.inline()) }
+func (p *encoded) bytes() int {
+	n := rowBytes + len(p.message) + len(p.spool.inline()) + p.postings.bytes()
+	for _, made := range p.made {
+		n += made.bytes()
+	}
+	return n
+}
 
-// commit writes a decision.
+// commit writes a decision and what was made because of it.
 func (s *Store) commit(c *change, p *encoded) error {
+	if err := p.check(c); err != nil {
+		return err
+	}
+	return s.insert(c, p)
+}
+
+// check checks the facts of a decision and of what was made because of it.
+func (p *encoded) check(c *change) error {
 	if err := c.checkFacts(p.Facts); err != nil {
 		return err
 	}
+	for _, made := range p.made {
+		if err := made.check(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// insert writes a decision whose facts hold.
+func (s *Store) insert(c *change, p *encoded) error {
 	if err := p.spool.take(c); err != nil {
 		return fmt.Errorf("committing %s: %w", p.Message.ID, err)
 	}
@@ -114,19 +155,30 @@ func (s *Store) commit(c *change, p *encoded) error {
 	}
 	if p.Unrouted != nil {
 		u := p.Unrouted
-		_, err := c.exec(`INSERT INTO unrouted (message, at, dropped, data) VALUES (?, ?, ?, ?)`,
-			u.Message, micros(u.At), micros(u.Dropped), string(p.unrouted))
+		_, err := c.exec(`INSERT INTO unrouted (message, at, ended, data) VALUES (?, ?, ?, ?)`,
+			u.Message, micros(u.At), micros(cmp.Or(u.Dropped, u.Routed)), string(p.unrouted))
 		if err != nil {
 			return fmt.Errorf("writing the unrouted message %s: %w", u.Message, err)
 		}
 	}
-	return c.writeFacts(p.Facts)
+	if err := c.writePostings(&p.postings); err != nil {
+		return err
+	}
+	if err := c.writeFacts(p.Facts); err != nil {
+		return err
+	}
+	for _, made := range p.made {
+		if err := s.insert(c, made); err != nil {
+			return fmt.Errorf("committing what was made of %s: %w", p.Message.ID, err)
+		}
+	}
+	return nil
 }
 
 // insertMessage writes the row and the bytes of a message.
 func (s *Store) insertMessage(c *change, p *encoded) error {
 	var alone, file any
-	if len(p.Deliveries) == 0 && p.Unrouted == nil {
+	if len(p.Deliveries) == 0 && p.Unrouted == nil && !p.postings.keeps(p.Message.ID) {
 		alone = micros(s.now())
 	}
 	if name := p.spool.name(); name != "" {
@@ -198,6 +250,22 @@ func (s *Store) Message(ctx context.Context, id string) (*mailflow.StoredMessage
 		return nil, fmt.Errorf("message %s: %w", id, mailflow.ErrNoRecord)
 	}
 	return decode[mailflow.StoredMessage](data)
+}
+
+// Received implements [mailflow.Ledger].
+func (s *Store) Received(ctx context.Context, since time.Time, after string, n int) ([]mailflow.StoredMessage, error) {
+	if err := s.open(ctx); err != nil {
+		return nil, err
+	}
+	// Without its end, the time as JSON has it sorts as the time does.
+	from := strings.TrimSuffix(micro(since).Format(time.RFC3339Nano), "Z")
+	found := []mailflow.StoredMessage{}
+	err := each(ctx, s.readers, decodeTo(&found),
+		`SELECT data FROM message WHERE id > ? AND rtrim(data ->> 'received', 'Z') >= ? ORDER BY id LIMIT ?`, after, from, limit(n))
+	if err != nil {
+		return nil, fmt.Errorf("listing messages: %w", err)
+	}
+	return found, nil
 }
 
 // Body implements [mailflow.Ledger].

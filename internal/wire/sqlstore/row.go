@@ -55,7 +55,7 @@ func encodeDelivery(d *mailflow.Delivery) ([]byte, error) {
 // encodeUnrouted returns the JSON of an entry of the unrouted box.
 func encodeUnrouted(u *mailflow.Unrouted) ([]byte, error) {
 	kept := *u
-	kept.At, kept.Dropped = micro(u.At), micro(u.Dropped)
+	kept.At, kept.Dropped, kept.Routed = micro(u.At), micro(u.Dropped), micro(u.Routed)
 	data, err := json.Marshal(&kept)
 	if err != nil {
 		return nil, fmt.Errorf("encoding unrouted message %s: %w", u.Message, err)

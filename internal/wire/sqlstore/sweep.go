@@ -96,7 +96,7 @@ func sweepUnrouted(by time.Time) sweepStep {
 	return func(c *change) (int, error) {
 		return sweepMessages(c, func(int) {},
 			`DELETE FROM unrouted WHERE message IN (
-				SELECT message FROM unrouted WHERE at <= ? AND dropped <= ? LIMIT ?) RETURNING message`,
+				SELECT message FROM unrouted WHERE at <= ? AND ended <= ? LIMIT ?) RETURNING message`,
 			micros(by), micros(by), sweepRows)
 	}
 }
@@ -144,7 +144,8 @@ func (c *change) forget(ids []string) (int, error) {
 		var file *string
 		found, err := one(c.ctx, c, []any{&n, &file}, `SELECT n, file FROM message WHERE id = ?1
 			AND NOT EXISTS (SELECT 1 FROM delivery WHERE message = ?1)
-			AND NOT EXISTS (SELECT 1 FROM unrouted WHERE message = ?1)`, id)
+			AND NOT EXISTS (SELECT 1 FROM unrouted WHERE message = ?1)
+			AND NOT EXISTS (SELECT 1 FROM post WHERE message = ?1 AND message <> '')`, id)
 		if err != nil {
 			return gone, err
 		}

@@ -21,7 +21,7 @@ func (s *store) Unrouted(ctx context.Context, id string, n int) ([]mailflow.Unro
 	defer s.mu.Unlock()
 	found := []mailflow.Unrouted{}
 	for _, u := range s.unrouted {
-		if id == u.Message || id == "" && u.Dropped.IsZero() {
+		if id == u.Message || id == "" && u.Dropped.IsZero() && u.Routed.IsZero() {
 			found = append(found, *copyOfUnrouted(u))
 		}
 	}
@@ -32,8 +32,8 @@ func (s *store) Unrouted(ctx context.Context, id string, n int) ([]mailflow.Unro
 }
 
 // merged returns the entry that u makes of old, which may be nil: it gets the
-// recipients that it does not have; if it was dropped it waits again, for what
-// is new in it.
+// recipients that it does not have; if it was dropped or routed it waits again,
+// for what is new in it.
 func merged(old, u *mailflow.Unrouted) *mailflow.Unrouted {
 	if old == nil {
 		return copyOfUnrouted(u)
@@ -44,8 +44,8 @@ func merged(old, u *mailflow.Unrouted) *mailflow.Unrouted {
 			entry.Recipients = append(entry.Recipients, r)
 		}
 	}
-	if !entry.Dropped.IsZero() {
-		entry.Reason, entry.At, entry.Dropped = u.Reason, micro(u.At), time.Time{}
+	if !entry.Dropped.IsZero() || !entry.Routed.IsZero() {
+		entry.Reason, entry.At, entry.Dropped, entry.Routed = u.Reason, micro(u.At), time.Time{}, time.Time{}
 	}
 	return entry
 }
@@ -56,16 +56,27 @@ func (s *store) DropUnrouted(ctx context.Context, id string, at time.Time) error
 		return err
 	}
 	defer s.mu.Unlock()
-	old := s.unrouted[id]
-	switch {
-	case old == nil:
-		return fmt.Errorf("unrouted message %s: %w", id, mailflow.ErrNoRecord)
-	case !old.Dropped.IsZero():
-		return fmt.Errorf("unrouted message %s is dropped already: %w", id, mailflow.ErrState)
+	old, err := s.waitingUnrouted(id)
+	if err != nil {
+		return err
 	}
 	u := *old
 	u.Dropped = micro(at)
 	return s.write([]change{{Unrouted: &u}})
+}
+
+// waitingUnrouted returns an entry that waits for an operator.
+func (s *store) waitingUnrouted(id string) (*mailflow.Unrouted, error) {
+	u := s.unrouted[id]
+	switch {
+	case u == nil:
+		return nil, fmt.Errorf("unrouted message %s: %w", id, mailflow.ErrNoRecord)
+	case !u.Dropped.IsZero():
+		return nil, fmt.Errorf("unrouted message %s is dropped already: %w", id, mailflow.ErrState)
+	case !u.Routed.IsZero():
+		return nil, fmt.Errorf("unrouted message %s is routed already: %w", id, mailflow.ErrState)
+	}
+	return u, nil
 }
 
 // sweepBatch is the most rows that one transaction of a sweep deletes, so that
@@ -113,6 +124,9 @@ func (s *store) overdue(r mailflow.Retention, now time.Time) []change {
 	for id := range s.unrouted {
 		needed[id]++
 	}
+	for _, p := range s.posts {
+		needed[p.Message]++
+	}
 	release := func(id string) {
 		if needed[id]--; needed[id] <= 0 {
 			gone = append(gone, change{Message: s.messages[id], Gone: true})
@@ -125,7 +139,7 @@ func (s *store) overdue(r mailflow.Retention, now time.Time) []change {
 		}
 	}
 	for id, u := range s.unrouted {
-		if len(gone) < sweepBatch && over(cmp.Or(u.Dropped, u.At), r.Unrouted, now) {
+		if len(gone) < sweepBatch && over(cmp.Or(u.Dropped, u.Routed, u.At), r.Unrouted, now) {
 			gone = append(gone, change{Unrouted: u, Gone: true})
 			release(id)
 		}

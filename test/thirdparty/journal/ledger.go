@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -35,7 +38,7 @@ func (s *store) CommitDecided(ctx context.Context, decide func(mailflow.View) (*
 }
 
 func (s *store) commit(d *mailflow.Decision) error {
-	if err := s.mayCommit(d); err != nil {
+	if err := s.mayCommit(d, newcomers{}); err != nil {
 		return err
 	}
 	if err := s.write(s.changesOf(d)); err != nil {
@@ -51,10 +54,14 @@ func (s *store) committed(d *mailflow.Decision) {
 	for _, id := range d.Claimed {
 		s.claims[id] = true
 	}
+	for i := range d.Made {
+		s.committed(&d.Made[i])
+	}
 }
 
-// mayCommit checks everything that can refuse d.
-func (s *store) mayCommit(d *mailflow.Decision) error {
+// mayCommit checks everything that can refuse d and what was made because of
+// it. It adds their rows to fresh.
+func (s *store) mayCommit(d *mailflow.Decision, fresh newcomers) error {
 	if err := check(d); err != nil {
 		return err
 	}
@@ -64,10 +71,21 @@ func (s *store) mayCommit(d *mailflow.Decision) error {
 	if err := s.checkFacts(d.Facts); err != nil {
 		return err
 	}
-	if s.messages[d.Message.ID] != nil {
-		return fmt.Errorf("message %s: %w", d.Message.ID, mailflow.ErrDuplicate)
+	if err := fresh.take("message", d.Message.ID, s.messages[d.Message.ID] != nil); err != nil {
+		return err
 	}
-	return s.checkNew(d.Deliveries)
+	if err := s.checkNew(d.Deliveries, fresh); err != nil {
+		return err
+	}
+	if err := s.checkPostings(&d.Postings, fresh); err != nil {
+		return err
+	}
+	for i := range d.Made {
+		if err := s.mayCommit(&d.Made[i], fresh); err != nil {
+			return fmt.Errorf("committing what was made of %s: %w", d.Message.ID, err)
+		}
+	}
+	return nil
 }
 
 // check reports what is wrong with a decision in itself.
@@ -109,14 +127,25 @@ func checkDelivery(d *mailflow.Delivery) error {
 }
 
 // checkNew reports a delivery whose ID is taken.
-func (s *store) checkNew(ds []mailflow.Delivery) error {
-	fresh := make(map[string]bool)
+func (s *store) checkNew(ds []mailflow.Delivery, fresh newcomers) error {
 	for _, d := range ds {
-		if s.deliveries[d.ID] != nil || fresh[d.ID] {
-			return fmt.Errorf("delivery %s: %w", d.ID, mailflow.ErrDuplicate)
+		if err := fresh.take("delivery", d.ID, s.deliveries[d.ID] != nil); err != nil {
+			return err
 		}
-		fresh[d.ID] = true
 	}
+	return nil
+}
+
+// newcomers are the keys of the rows, by kind and key, that a transaction is
+// about to add.
+type newcomers map[[2]string]bool
+
+// take adds a row, unless its key is taken already.
+func (n newcomers) take(kind, key string, taken bool) error {
+	if taken || n[[2]string{kind, key}] {
+		return fmt.Errorf("%s %s: %w", kind, key, mailflow.ErrDuplicate)
+	}
+	n[[2]string{kind, key}] = true
 	return nil
 }
 
@@ -133,6 +162,10 @@ func (s *store) changesOf(d *mailflow.Decision) []change {
 	}
 	if d.Unrouted != nil {
 		changes = append(changes, change{Unrouted: copyOfUnrouted(d.Unrouted)})
+	}
+	changes = append(changes, s.changesOfPostings(&d.Postings)...)
+	for i := range d.Made {
+		changes = append(changes, s.changesOf(&d.Made[i])...)
 	}
 	return changes
 }
@@ -157,4 +190,19 @@ func (s *store) Message(ctx context.Context, id string) (*mailflow.StoredMessage
 		return nil, fmt.Errorf("message %s: %w", id, mailflow.ErrNoRecord)
 	}
 	return copyOfMessage(&m.StoredMessage), nil
+}
+
+// Received implements mailflow.Ledger.
+func (s *store) Received(ctx context.Context, since time.Time, after string, n int) ([]mailflow.StoredMessage, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	found := []mailflow.StoredMessage{}
+	for _, id := range slices.Sorted(maps.Keys(s.messages)) {
+		if m := s.messages[id]; id > after && !m.Received.Before(micro(since)) && len(found) < limit(n) {
+			found = append(found, *copyOfMessage(&m.StoredMessage))
+		}
+	}
+	return found, nil
 }

@@ -100,6 +100,8 @@ func (s *store) Finish(ctx context.Context, o *mailflow.Outcome) error {
 	for _, u := range box {
 		changes = append(changes, change{Unrouted: u})
 	}
+	changes = append(changes, s.changesOfPostings(&o.Postings)...)
+	changes = s.renamed(changes, slices.Concat(o.Deliveries, o.Parted))
 	for i := range o.Reports {
 		changes = append(changes, s.changesOf(&o.Reports[i])...)
 	}
@@ -146,19 +148,19 @@ func (s *store) mayFinish(o *mailflow.Outcome) error {
 			return fmt.Errorf("message %s: %w", u.Message, mailflow.ErrNoRecord)
 		}
 	}
-	fresh, seen := slices.Clone(o.Parted), make(map[string]bool)
-	for i := range o.Reports {
-		r := &o.Reports[i]
-		if err := s.mayCommit(r); err != nil {
-			return fmt.Errorf("committing report %s: %w", r.Message.ID, err)
-		}
-		if seen[r.Message.ID] {
-			return fmt.Errorf("message %s: %w", r.Message.ID, mailflow.ErrDuplicate)
-		}
-		seen[r.Message.ID] = true
-		fresh = append(fresh, r.Deliveries...)
+	fresh := newcomers{}
+	if err := s.checkNew(o.Parted, fresh); err != nil {
+		return err
 	}
-	return s.checkNew(fresh)
+	if err := s.checkPostings(&o.Postings, fresh); err != nil {
+		return err
+	}
+	for i := range o.Reports {
+		if err := s.mayCommit(&o.Reports[i], fresh); err != nil {
+			return fmt.Errorf("committing report %s: %w", o.Reports[i].Message.ID, err)
+		}
+	}
+	return nil
 }
 
 // Unclaim implements mailflow.Queue.

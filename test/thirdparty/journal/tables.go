@@ -18,6 +18,14 @@ type tables struct {
 	records    map[string]record
 	hits       map[string][]hit
 	values     map[string]value
+	threads    map[string]*mailflow.Thread
+	posts      map[string]*mailflow.DigestedPost
+	contacts   []mailflow.Contact              // oldest first
+	followers  map[[2]string]mailflow.Follower // by thread and contact
+	aliases    map[string]mailflow.Alias       // by key
+	// version is the last that an alias got; none gets one twice, so that one
+	// that is dropped and written again is not taken for the old one.
+	version int64
 }
 
 // message is a row of the ledger.
@@ -76,14 +84,24 @@ type change struct {
 	Record   *record            `json:"record,omitempty"`
 	Hit      *hit               `json:"hit,omitempty"`
 	Value    *value             `json:"value,omitempty"`
-	Gone     bool               `json:"gone,omitempty"`
+
+	Thread   *mailflow.Thread       `json:"thread,omitempty"`
+	Post     *mailflow.DigestedPost `json:"post,omitempty"`
+	Contact  *mailflow.Contact      `json:"contact,omitempty"`
+	Follower *mailflow.Follower     `json:"follower,omitempty"`
+	Alias    *mailflow.Alias        `json:"alias,omitempty"`
+	// Version is the last that an alias got.
+	Version int64 `json:"version,omitempty"`
+
+	Gone bool `json:"gone,omitempty"`
 }
 
 func newTables() tables {
 	return tables{
 		messages: make(map[string]*message), deliveries: make(map[string]*delivery),
 		unrouted: make(map[string]*mailflow.Unrouted), records: make(map[string]record), hits: make(map[string][]hit),
-		values: make(map[string]value),
+		values: make(map[string]value), threads: make(map[string]*mailflow.Thread), posts: make(map[string]*mailflow.DigestedPost),
+		followers: make(map[[2]string]mailflow.Follower), aliases: make(map[string]mailflow.Alias),
 	}
 }
 
@@ -104,6 +122,18 @@ func (t *tables) apply(c *change) {
 		t.addHit(c.Hit)
 	case c.Value != nil:
 		set(t.values, string(c.Value.Key), *c.Value, c.Gone)
+	case c.Thread != nil:
+		t.threads[c.Thread.ID] = c.Thread
+	case c.Post != nil:
+		t.applyPost(c.Post)
+	case c.Contact != nil:
+		t.applyContact(c.Contact, c.Gone)
+	case c.Follower != nil:
+		set(t.followers, [2]string{c.Follower.Thread, c.Follower.Contact}, *c.Follower, c.Gone)
+	case c.Alias != nil:
+		t.applyAlias(c.Alias, c.Gone)
+	default:
+		t.version = max(t.version, c.Version)
 	}
 }
 
@@ -122,7 +152,7 @@ func (t *tables) addHit(h *hit) {
 	}
 }
 
-func set[V any](rows map[string]V, key string, row V, gone bool) {
+func set[K comparable, V any](rows map[K]V, key K, row V, gone bool) {
 	if gone {
 		delete(rows, key)
 	} else {
@@ -176,6 +206,38 @@ func (t *tables) all(yield func(change) bool) {
 			return
 		}
 	}
+	t.allTalk(yield)
+}
+
+// allTalk yields what is known of threads and people. A thread stands behind
+// its posts, which would update it.
+func (t *tables) allTalk(yield func(change) bool) {
+	for _, p := range t.posts {
+		if !yield(change{Post: p}) {
+			return
+		}
+	}
+	for _, th := range t.threads {
+		if !yield(change{Thread: th}) {
+			return
+		}
+	}
+	for _, c := range t.contacts {
+		if !yield(change{Contact: &c}) {
+			return
+		}
+	}
+	for _, f := range t.followers {
+		if !yield(change{Follower: &f}) {
+			return
+		}
+	}
+	for _, a := range t.aliases {
+		if !yield(change{Alias: &a}) {
+			return
+		}
+	}
+	yield(change{Version: t.version})
 }
 
 // micro returns t as it is kept.
@@ -203,7 +265,7 @@ func copyOfMessage(m *mailflow.StoredMessage) *mailflow.StoredMessage {
 
 func copyOfUnrouted(u *mailflow.Unrouted) *mailflow.Unrouted {
 	c := *u
-	c.At, c.Dropped = micro(u.At), micro(u.Dropped)
+	c.At, c.Dropped, c.Routed = micro(u.At), micro(u.Dropped), micro(u.Routed)
 	c.Recipients = slices.Clone(u.Recipients)
 	return &c
 }
