@@ -100,7 +100,7 @@ func TestDoctor(t *testing.T) {
 			// Silence takes as long as the patience, and all else takes none of it.
 			doc := doctor{knocks: tt.knocks, patience: time.Minute}
 			if tt.used == portSilent {
-				doc.patience = 3 * time.Second
+				doc.patience = 8 * time.Second
 			}
 			d := doc.examine(t.Context(), map[string]*engine.Server{tt.name: tt.server, "other": at(closed)}, tt.name)
 			if len(d.Servers) != 1 || d.Servers[0].Server != tt.name {
