@@ -22,8 +22,12 @@ type Config struct {
 	Grace time.Duration
 	// Store is where everything is kept.
 	Store mailflow.StoreOpener
-	// Domains are our domains.
+	// Domains are our domains, and Aliases the aliases that the configuration
+	// has; the store has others.
 	Domains mailflow.Domains
+	Aliases []mailflow.Alias
+	// Behavior is handed to rules.
+	Behavior mailflow.Behavior
 	// Servers are the outgoing servers by name.
 	Servers map[string]*Server
 	// Signers sign for our domains (DKIM), by domain. What is signed at an

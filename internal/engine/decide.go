@@ -157,7 +157,7 @@ func (c *deliberation) run(ctx context.Context, tx *mailflow.Transaction) error 
 	g := c.generation
 	if !c.again {
 		// Whatever the routes are: nobody sends in another's name.
-		if reply := sender.May(c.msg.Header.Addresses("From"), c.peer, g.config.Domains); reply != nil {
+		if reply := sender.May(sender.Authors(c.msg.Header), c.peer, g.config.Domains); reply != nil {
 			tx.Trace.Won("sender_refused", "the address in From is of another of our domains than the submitter's")
 			tx.RefuseAll(reply)
 			return nil
@@ -323,7 +323,7 @@ func (c *deliberation) tellRefused(d *mailflow.Decision, j *judgement) {
 			d.Unrouted = unroute(d.Unrouted, c.msg.ID, r, why, c.now)
 			continue
 		}
-		route, _ := c.generation.routeOf(c.peer, r.Address) // it was let in at RCPT
+		route := c.routed(r)
 		tx := c.transaction(route, []mailflow.Recipient{r}, nil)
 		part := c.delivery(tx, mailflow.Deliver{})
 		part.Reason, part.Envelope.Recipients = why, []mailflow.Recipient{r}

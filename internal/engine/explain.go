@@ -191,7 +191,7 @@ func (c *deliberation) admit(ctx context.Context, x *Explanation, view mailflow.
 	all := c.env.Recipients
 	c.env.Recipients = nil
 	for _, r := range all {
-		route, err := c.generation.routeOf(c.peer, r.Address)
+		route, err := c.generation.routeOf(ctx, view, c.peer, r.Address)
 		if err == nil {
 			tx := mailflow.NewTransaction(route, c.peer, c.env, nil)
 			tx.View = view

@@ -198,7 +198,7 @@ func TestExplainRefusals(t *testing.T) {
 		"a handler panics": {
 			peer: submitter(), content: mail, to: []string{"bob@example.net"},
 			handler: func(context.Context, *mailflow.Transaction, mailflow.Next) error { panic("oops") },
-			want:    []string{"bob@example.net: hold for : handler look panicked: oops"},
+			want:    []string{"bob@example.net: hold: handler look panicked: oops"},
 			states:  []mailflow.State{mailflow.StateHeld},
 		},
 		"captured": {

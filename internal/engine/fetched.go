@@ -102,7 +102,7 @@ func (c *deliberation) mayTell(ctx context.Context, view mailflow.View) (to mail
 			return to, "", nil
 		}
 	}
-	known, err := contacts(ctx, view, to)
+	known, err := view.Contacts(ctx, to)
 	switch {
 	case err != nil:
 		return to, "", fmt.Errorf("looking for the sender: %w", err)
@@ -165,9 +165,11 @@ func (j *judgement) discard() {
 	j.decision.Made = nil
 }
 
-func contacts(ctx context.Context, view mailflow.View, a mailflow.Address) ([]mailflow.Contact, error) {
-	if threads, ok := view.(mailflow.ThreadView); ok {
-		return threads.Contacts(ctx, a)
+// took goes on with messages that were committed because of another.
+func (g *Generation) took(made []mailflow.Decision) {
+	for i := range made {
+		made[i].Spool.Discard()
+		g.reportMade(&made[i])
+		g.store.runner.expect(made[i].Deliveries)
 	}
-	return nil, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
 	"github.com/mailcaddy/mailcaddy/internal/rule/relay"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -23,6 +24,8 @@ type Generation struct {
 	feeds  []*feed
 	// filters says by server whose mail it may send.
 	filters map[string]relay.Filter
+	// book knows which aliases an address means.
+	book *alias.Book
 
 	// ctx ends the sessions that this generation's listeners serve.
 	ctx    context.Context
@@ -45,9 +48,13 @@ func newGeneration(e *Engine, cfg *Config, store *openStore) (*Generation, error
 		}
 		filters[name] = f
 	}
+	book, err := alias.NewBook(&mailflow.Services{Behavior: cfg.Behavior, Domains: cfg.Domains, Aliases: cfg.Aliases})
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Generation{
-		engine: e, config: cfg, store: store, filters: filters,
+		engine: e, config: cfg, store: store, filters: filters, book: book,
 		ctx: ctx, cancel: cancel, settled: make(chan struct{}),
 	}, nil
 }

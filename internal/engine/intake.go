@@ -29,9 +29,9 @@ func (in *intake) Rcpt(ctx context.Context, rcpt mailflow.Recipient) error {
 	if slices.ContainsFunc(in.env.Recipients, func(r mailflow.Recipient) bool { return r.Address.Is(rcpt.Address) }) {
 		return nil
 	}
-	route, err := in.generation.routeOf(in.peer, rcpt.Address)
+	route, err := in.generation.routeOf(ctx, in.generation.store, in.peer, rcpt.Address)
 	if err != nil {
-		return err
+		return mailflow.AsReply(err)
 	}
 	tx := mailflow.NewTransaction(route, in.peer, in.env, nil)
 	tx.View = in.generation.store
@@ -45,20 +45,6 @@ func (in *intake) Rcpt(ctx context.Context, rcpt mailflow.Recipient) error {
 		in.outbound = append(in.outbound, rcpt)
 	}
 	return nil
-}
-
-// routeOf returns the route that decides about a recipient. Who may submit
-// reaches the world, and of us only the addresses that we answer ourselves;
-// everybody else reaches all addresses of our domains and nothing more.
-func (g *Generation) routeOf(peer *mailflow.Peer, rcpt mailflow.Address) (mailflow.RouteName, error) {
-	ds := g.config.Domains
-	switch {
-	case ds.Ours(rcpt), rcpt.Domain == "", !peer.Submits && ds.Find(rcpt.Domain) != nil:
-		return mailflow.Inbound, nil
-	case peer.Submits:
-		return mailflow.Outbound, nil
-	}
-	return "", mailflow.ReplyRelayDenied
 }
 
 // Abort implements [mailflow.Intake].
@@ -98,6 +84,11 @@ func (in *intake) Commit(ctx context.Context, content io.Reader) ([]*mailflow.Re
 		generation: g, peer: in.peer, env: in.env, msg: msg, spool: spool,
 		inbound: in.inbound, outbound: in.outbound, now: began,
 	}
+	if in.peer.Fetched {
+		if err := c.address(ctx, g.store); err != nil {
+			return nil, in.refused(began, storeReply(err))
+		}
+	}
 	j, err := c.commit(ctx)
 	if err != nil {
 		return nil, in.refused(began, storeReply(err))
@@ -106,6 +97,7 @@ func (in *intake) Commit(ctx context.Context, content io.Reader) ([]*mailflow.Re
 	if kept {
 		g.store.runner.take(j.decision, msg) //nolint:contextcheck // the queue outlives the session
 		spool.Discard()
+		g.took(j.decision.Made)
 	}
 	g.reportReceived(c, j, g.engine.now().Sub(began))
 	return j.replies, nil

@@ -121,7 +121,7 @@ var errReportRefused = errors.New("the routes refuse the report")
 // what it reports on, and that does not wait.
 func (c *deliberation) decideReport(ctx context.Context, view mailflow.View) (*mailflow.Decision, error) {
 	rcpt := c.env.Recipients[0]
-	route, err := c.generation.routeOf(c.peer, rcpt.Address)
+	route, err := c.generation.routeOf(ctx, view, c.peer, rcpt.Address)
 	if err != nil {
 		return nil, err
 	}

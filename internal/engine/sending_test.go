@@ -49,7 +49,7 @@ func TestEachRecipientBouncesApart(t *testing.T) {
 		t.Errorf("reverse-paths: %v", seen)
 	}
 	// What comes back to such an address is ours, whoever brings it.
-	route, err := b.gen.routeOf(stranger(), mailflow.MustParseAddress("catchall+x1@mycompany.com"))
+	route, err := b.gen.routeOf(t.Context(), b.store, stranger(), mailflow.MustParseAddress("catchall+x1@mycompany.com"))
 	if err != nil || route != mailflow.Inbound {
 		t.Errorf("an address with a token goes to %q, %v", route, err)
 	}

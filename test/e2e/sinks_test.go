@@ -19,7 +19,9 @@ const twoServers = `{
 		store sqlite data
 		domain mycompany.com {
 			default
+			default_from_filter *
 		}
+		domain mycompany.ro
 		outgoing billing {
 			from_filter billing@mycompany.com mycompany.ro
 			via smtp %s {
@@ -32,9 +34,6 @@ const twoServers = `{
 			}
 		}
 		smtp %s
-		outbound {
-			choose_server
-		}
 	}
 }
 `

@@ -16,22 +16,18 @@ var ErrNotYours = &mailflow.Reply{
 
 // May reports whether the peer may send a mail that is from these authors, as
 // [Authors] finds them: nil, or [ErrNotYours]. A submitter sends as any address
-// of its own domain, which is the one that its user or listener names, else
-// the default one; as those of its from_filter; and as addresses of domains
-// that are not ours, which [Decide] encapsulates where it must. Addresses of
-// our other domains are not its own. Who does not submit is not asked: that
-// mail only comes in.
+// of its own domain, which is the one that its user or listener names; as
+// those of its from_filter; and as addresses of domains that are not ours,
+// which [Decide] encapsulates where it must. Addresses of our other domains
+// are not its own. A trusted peer that has no domain of its own, since neither
+// a login nor its listener names one, speaks for all of ours. Who does not
+// submit is not asked: that mail only comes in.
 func May(authors []mailflow.Address, peer *mailflow.Peer, domains mailflow.Domains) *mailflow.Reply {
-	if !peer.Submits || slices.Contains(peer.FromFilter, Anybody) {
+	if !peer.Submits || peer.Domain == "" || slices.Contains(peer.FromFilter, Anybody) {
 		return nil
 	}
-	own := domains.Find(peer.Domain)
-	if own == nil {
-		own = domains.Default()
-	}
 	for _, a := range authors {
-		d := domains.Find(a.Domain)
-		if d == nil || own != nil && d.Name == own.Name {
+		if a.Domain == peer.Domain || domains.Find(a.Domain) == nil {
 			continue
 		}
 		// A list that cannot be read was refused when it was loaded.

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
+	"github.com/mailcaddy/mailcaddy/mailflow"
+)
+
+// routeOf returns the route that decides about a recipient. Who may submit
+// reaches the world, and of us only the addresses that we answer ourselves;
+// everybody else reaches all addresses of our domains and nothing more. The
+// error is a reply, or one of the store.
+func (g *Generation) routeOf(ctx context.Context, view mailflow.View, peer *mailflow.Peer, rcpt mailflow.Address) (mailflow.RouteName, error) {
+	ds := g.config.Domains
+	switch {
+	case ds.Ours(rcpt), rcpt.Domain == "", !peer.Submits && ds.Find(rcpt.Domain) != nil:
+		return mailflow.Inbound, nil
+	case peer.Submits && len(g.book.Candidates(rcpt)) == 1 && ds.Find(rcpt.Domain) == nil:
+		return mailflow.Outbound, nil // whatever aliases the store has: it is of the world
+	}
+	is, err := g.isAlias(ctx, view, rcpt)
+	switch {
+	case err != nil:
+		return "", err
+	case is:
+		return mailflow.Inbound, nil
+	case peer.Submits:
+		return mailflow.Outbound, nil
+	}
+	return "", mailflow.ReplyRelayDenied
+}
+
+// isAlias reports whether rcpt means an alias of the configuration or of the
+// store.
+func (g *Generation) isAlias(ctx context.Context, view mailflow.View, rcpt mailflow.Address) (bool, error) {
+	stored, err := view.Aliases(ctx, g.book.Candidates(rcpt))
+	if err != nil {
+		return false, fmt.Errorf("looking for the alias: %w", err)
+	}
+	return len(g.book.Match(rcpt, stored)) > 0, nil
+}
+
+// address gives a fetched message, which has no envelope, the recipients that
+// its header names of us, and the sender that its mailbox noted. Where none of
+// them is ours it is for the mailbox itself.
+func (c *deliberation) address(ctx context.Context, view mailflow.View) error {
+	if paths := c.msg.Header.Addresses("Return-Path"); len(paths) > 0 {
+		c.env.From = paths[0]
+	}
+	for _, group := range alias.Addressed(c.msg.Header, c.generation.config.Behavior) {
+		for _, a := range group {
+			ours, err := c.ours(ctx, view, a)
+			if err != nil {
+				return err
+			}
+			known := func(r mailflow.Recipient) bool { return r.Address.Is(a) }
+			if ours && !slices.ContainsFunc(c.env.Recipients, known) {
+				c.env.Recipients = append(c.env.Recipients, mailflow.Recipient{Address: a})
+			}
+		}
+		if len(c.env.Recipients) > 0 {
+			break
+		}
+	}
+	if len(c.env.Recipients) == 0 {
+		c.env.Recipients = []mailflow.Recipient{{Address: c.mailbox()}}
+	}
+	c.inbound = c.env.Recipients
+	return nil
+}
+
+// ours reports whether a is in one of our domains, or means an alias.
+func (c *deliberation) ours(ctx context.Context, view mailflow.View, a mailflow.Address) (bool, error) {
+	if c.generation.config.Domains.Find(a.Domain) != nil {
+		return true, nil
+	}
+	return c.generation.isAlias(ctx, view, a)
+}
+
+// mailbox returns the address of the mailbox that the message was in.
+func (c *deliberation) mailbox() mailflow.Address {
+	if !c.peer.Mailbox.IsNull() {
+		return c.peer.Mailbox
+	}
+	return mailflow.Address{Local: c.peer.Listener, Domain: c.generation.config.Hostname}
+}
+
+// routed returns the route of a recipient that was let in.
+func (c *deliberation) routed(r mailflow.Recipient) mailflow.RouteName {
+	for _, in := range c.inbound {
+		if in.Address.Is(r.Address) {
+			return mailflow.Inbound
+		}
+	}
+	return mailflow.Outbound
+}
