@@ -68,6 +68,9 @@ func (e *Engine) Prepare(ctx context.Context, cfg *Config) (*Generation, error) 
 		err = g.bind(ctx)
 	}
 	if err != nil {
+		e.mu.Lock()
+		store.coming--
+		e.mu.Unlock()
 		e.closeStore(store)
 		return nil, err
 	}
@@ -79,6 +82,7 @@ func (e *Engine) Prepare(ctx context.Context, cfg *Config) (*Generation, error) 
 func (e *Engine) Activate(g *Generation) {
 	e.mu.Lock()
 	e.stack = append(e.stack, g)
+	g.store.coming--
 	g.serve()
 	e.retarget()
 	e.mu.Unlock()
@@ -137,6 +141,10 @@ func (e *Engine) live() int {
 	return len(e.stack) + len(e.ending)
 }
 
+// succeeded reports whether a generation is active, or about to be on that
+// store: then nothing of it may be paused or ended. e.mu is held.
+func (e *Engine) succeeded(s *openStore) bool { return e.top() != nil || s.coming > 0 }
+
 // doors returns the addresses that g's listeners are bound to.
 func (e *Engine) doors(g *Generation) []DoorStatus {
 	var ds []DoorStatus
@@ -163,6 +171,7 @@ func (e *Engine) openStore(ctx context.Context, opener mailflow.StoreOpener) (*o
 	}
 	if ok {
 		s.refs++
+		s.coming++
 	}
 	newest := e.top()
 	e.mu.Unlock()
@@ -178,7 +187,7 @@ func (e *Engine) openStore(ctx context.Context, opener mailflow.StoreOpener) (*o
 	if err != nil {
 		return nil, fmt.Errorf("opening the store: %w", err)
 	}
-	s = &openStore{Store: opened, identity: identity, refs: 1}
+	s = &openStore{Store: opened, identity: identity, refs: 1, coming: 1}
 	if err := s.refreshKeys(ctx, e.now()); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
@@ -234,6 +243,7 @@ type openStore struct {
 
 	// Guarded by Engine.mu.
 	refs   int
+	coming int  // generations that are prepared on it and not active yet
 	ending bool // nobody may begin to use it
 }
 

@@ -138,7 +138,13 @@ func (g *Generation) remove() (last bool) {
 // comes meanwhile, everything goes on instead.
 func (g *Generation) drain() {
 	e := g.engine
+	e.mu.Lock()
+	if e.succeeded(g.store) {
+		e.mu.Unlock()
+		return
+	}
 	g.store.runner.pause()
+	e.mu.Unlock()
 	timer := time.NewTimer(g.config.Grace)
 	defer timer.Stop()
 	select {
@@ -148,7 +154,7 @@ func (g *Generation) drain() {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.top() != nil {
+	if e.succeeded(g.store) {
 		return
 	}
 	g.store.ending = true

@@ -271,3 +271,40 @@ func TestGrace(t *testing.T) {
 		}
 	})
 }
+
+// TestRetiredLate loads a configuration while the last one is about to pause
+// the queue: it runs on.
+func TestRetiredLate(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	old := b.gen
+	if !old.remove() {
+		t.Fatal("it was not the last one")
+	}
+	b.load(b.config())
+	old.drain()
+	b.accept("bob@example.net")
+	await(t, "delivery by the new generation", func() bool { return len(b.relay.taken()) == 1 })
+}
+
+// TestRetiredBetween has the last generation end after the next one has taken
+// the store, and before it is active.
+func TestRetiredBetween(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	old := b.gen
+	if !old.remove() {
+		t.Fatal("it was not the last one")
+	}
+	g, err := b.engine.Prepare(t.Context(), b.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.drain()
+	b.engine.Activate(g)
+	b.accept("bob@example.net")
+	await(t, "delivery by the new generation", func() bool { return len(b.relay.taken()) == 1 })
+	if g.store.ending {
+		t.Error("the store that is used is said to be closing: the next load waits forever")
+	}
+}
