@@ -29,6 +29,9 @@ type deliberation struct {
 	now               time.Time
 	// again is set when a delivery of the message is decided about once more.
 	again bool
+	// replays is set when a stored message is decided about to see what would
+	// become of it.
+	replays bool
 	// runs are the transactions of the latest decision, one for each route.
 	runs []*mailflow.Transaction
 }
@@ -144,7 +147,7 @@ func (c *deliberation) transaction(route mailflow.RouteName, rcpts []mailflow.Re
 	tx.Message, tx.View, tx.Now = c.msg, view, c.now
 	tx.Domain = c.generation.config.Domains.Of(rcpts, c.msg.Header.From(), c.peer)
 	tx.Purpose = mailflow.PurposeTransactional
-	tx.Again = c.again
+	tx.Again = c.again || c.replays
 	if s := c.generation.store; s != nil {
 		tx.Tokens, tx.Servers = s.tokenKeys(), s.runner
 	}

@@ -73,6 +73,9 @@ func (g *Generation) makeReport(it *item, about []dsn.Recipient, now time.Time) 
 	}, g.store)
 }
 
+// protocolLocal is the protocol of mail that is made here.
+const protocolLocal = "local"
+
 // ownMail is a mail that the gateway makes itself. It has the null sender.
 type ownMail struct {
 	id      string
@@ -100,7 +103,7 @@ func (g *Generation) makeMail(ctx context.Context, m ownMail, view mailflow.View
 	rcpt := mailflow.Recipient{Address: m.to, Notify: []mailflow.Notify{mailflow.NotifyNever}}
 	c := &deliberation{
 		generation: g, msg: msg, spool: spool, now: m.at,
-		peer: &mailflow.Peer{Protocol: "local", Submits: true, At: m.at, Domain: m.domain},
+		peer: &mailflow.Peer{Protocol: protocolLocal, Submits: true, At: m.at, Domain: m.domain},
 		env: &mailflow.Envelope{
 			Recipients: []mailflow.Recipient{rcpt}, SMTPUTF8: m.utf8, Body: bodyType(msg),
 		},
