@@ -19,7 +19,6 @@ const twoServers = `{
 		store sqlite data
 		domain mycompany.com {
 			default
-			default_from_filter *
 		}
 		domain mycompany.ro
 		outgoing billing {
@@ -34,6 +33,9 @@ const twoServers = `{
 			}
 		}
 		smtp %s
+		outbound {
+			choose_server
+		}
 	}
 }
 `
