@@ -156,11 +156,14 @@ func (r *runner) keep() {
 	}
 }
 
-// sweep deletes what retention no longer keeps.
+// sweep deletes what retention no longer keeps, and sees to the keys.
 func (r *runner) sweep() {
 	g := r.engine.newest()
 	if g == nil {
 		return
+	}
+	if err := r.store.refreshKeys(r.ctx, r.engine.now()); err != nil && r.ctx.Err() == nil {
+		g.config.Logger.Warn("refreshing the keys of tokens", zap.Error(err))
 	}
 	n, err := r.store.Sweep(r.ctx, g.config.Retention, r.engine.now())
 	switch {
@@ -224,6 +227,9 @@ func (r *runner) resync() {
 		}
 	}
 	for _, o := range r.outlets {
+		if len(o.classes) == 0 && !r.isServer(o) {
+			delete(r.outlets, o.destination) // of a configuration that is gone
+		}
 		r.pumpOutlet(o)
 	}
 }
