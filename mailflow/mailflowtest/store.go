@@ -51,6 +51,7 @@ func (s StoreSuite) Run(t *testing.T) {
 		{"hits", hitTests},
 		{"values", valueTests},
 		{"threads", threadTests},
+		{"posts", postTests},
 		{"search", searchTests},
 		{"directory", directoryTests},
 		{"made", madeTests},

@@ -90,6 +90,8 @@ func crashCycle(ctx context.Context, s *Store, id string, send bool) error {
 	defer d.Spool.Discard()
 	d.Claimed = []string{d.Deliveries[0].ID}
 	d.Facts = []mailflow.Fact{{Kind: mailflow.FactAbsent, Key: id}}
+	d.Threads = []mailflow.Thread{{ID: "t" + id, Model: "ticket", Foreign: id, Name: id, State: mailflow.ThreadOpen}}
+	d.Posts = []mailflow.Post{{ID: "p" + id, Thread: "t" + id, Message: id, MessageID: "<" + id + ">"}}
 	if err := s.Commit(ctx, d); err != nil {
 		return err
 	}
@@ -131,7 +133,11 @@ func TestCrash(t *testing.T) {
 			if v, err := s.Version(t.Context(), id); err != nil || v == 0 {
 				t.Errorf("round %d: the record of %s is lost: %v", round, id, err)
 			}
+			if posts, err := s.Posts(t.Context(), []string{"<" + id + ">"}, 2); err != nil || len(posts) != 1 || posts[0].Message != id {
+				t.Errorf("round %d: the post of %s is %v, %v", round, id, posts, err)
+			}
 		}
+		wholeThreads(t, s)
 		list, err := s.Deliveries(t.Context(), mailflow.QueueQuery{Limit: 1 << 20})
 		if err != nil {
 			t.Fatal(err)
@@ -152,6 +158,28 @@ func TestCrash(t *testing.T) {
 	}
 	if len(sent) == 0 || len(kept) <= len(sent) {
 		t.Errorf("%d kept and %d sent prove nothing", len(kept), len(sent))
+	}
+}
+
+// wholeThreads checks that each thread has its post, record and message.
+func wholeThreads(t *testing.T, s *Store) {
+	t.Helper()
+	threads, err := s.Threads(t.Context(), mailflow.ThreadQuery{Limit: 1 << 20})
+	if err != nil || len(threads) == 0 {
+		t.Errorf("%d threads, %v", len(threads), err)
+	}
+	for _, th := range threads {
+		posts, err := s.PostsOf(t.Context(), th.ID)
+		if err != nil || len(posts) != 1 {
+			t.Errorf("thread %s has %d posts, %v", th.ID, len(posts), err)
+			continue
+		}
+		if _, err := s.Message(t.Context(), posts[0].Message); err != nil {
+			t.Errorf("thread %s: %v", th.ID, err)
+		}
+		if v, err := s.Version(t.Context(), mailflow.ThreadKey(th.ID)); err != nil || v != 1 {
+			t.Errorf("thread %s has version %d, %v", th.ID, v, err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@
 package sqlstore
 
 import (
+	"errors"
 	"io/fs"
 	"path/filepath"
 	"testing"
@@ -69,6 +70,8 @@ func fillFirst(t *testing.T, dir string, now time.Time) {
 		{`INSERT INTO body (n, bytes) VALUES (1, x'41')`, nil},
 		{`INSERT INTO delivery (id, message, destination, server, state, due, expires, data)
 			VALUES ('d', 'm', 'server', 'server', 'queued', ?, ?, ?)`, []any{at, later, string(row)}},
+		{`INSERT INTO unrouted (message, at, dropped, data) VALUES ('m', ?1, 0, '{"message":"m","reason":"waits"}'),
+			('n', ?1, ?1, '{"message":"n","reason":"over","dropped":"2026-01-01T00:00:00Z"}')`, []any{at}},
 		{`INSERT INTO record (key, version, expires) VALUES (CAST('r' AS BLOB), 1, 0)`, nil},
 		{`INSERT INTO hit (key, at, expires) VALUES (CAST('w' AS BLOB), ?1, ?2), (CAST('w' AS BLOB), ?1, ?2 + 5),
 			(CAST('w' AS BLOB), ?1 + 1, ?2), (CAST('v' AS BLOB), ?1, ?2), (CAST('v' AS BLOB), ?1, 0)`, []any{at, later}},
@@ -104,6 +107,13 @@ func TestOldSchema(t *testing.T) {
 		}
 		if v, err := s.Version(t.Context(), "r"); err != nil || v != 1 {
 			t.Errorf("%s: version %d, %v", round, v, err)
+		}
+		box, err := s.Unrouted(t.Context(), "", 0)
+		if err != nil || len(box) != 1 || box[0].Reason != "waits" {
+			t.Errorf("%s: box %v, %v", round, box, err)
+		}
+		if err := s.DropUnrouted(t.Context(), "n", now); !errors.Is(err, mailflow.ErrState) {
+			t.Errorf("%s: a dropped entry was dropped again: %v", round, err)
 		}
 		lanes, err := s.Lanes(t.Context())
 		if diff := cmp.Diff([]mailflow.Lane{{Destination: "server", NextDue: now, NextExpiry: later, Count: 1}}, lanes); err != nil || diff != "" {

@@ -45,7 +45,8 @@ func TestLikeTheReference(t *testing.T) {
 			}
 			m.sql, m.mem = start(t, Options{Dir: m.dir, Now: m.clock}), memstore.Open(m.clock)
 			steps := []func(){m.commit, m.commit, m.claim, m.claim, m.finish, m.finish, m.unclaim, m.act, m.drop, m.sweep, m.list}
-			for range 200 {
+			steps = append(steps, m.talkSteps()...)
+			for range 300 {
 				m.now = m.now.Add(time.Duration(m.rand.IntN(int(time.Hour))))
 				steps[m.rand.IntN(len(steps))]()
 				m.check()
@@ -111,9 +112,17 @@ func (m *model) decision() (sql, mem mailflow.Decision) {
 			Expires: m.soon().Add(5 * time.Hour),
 		})
 	}
+	if m.rand.IntN(3) == 0 {
+		d.Postings = m.postings(d.Message.ID)
+	}
 	content := bytes.Repeat([]byte("x"), m.rand.IntN(2*mailflow.MaxInlineBody))
 	sql, mem = d, d
 	sql.Spool, mem.Spool = m.spool(m.sql, content), m.spool(m.mem, content)
+	if m.rand.IntN(4) == 0 {
+		a, b := m.decision()
+		a.Claimed, b.Claimed = nil, nil
+		sql.Made, mem.Made = []mailflow.Decision{a}, []mailflow.Decision{b}
+	}
 	return sql, mem
 }
 
@@ -184,6 +193,7 @@ func (m *model) finish() {
 	var sql, mem mailflow.Outcome
 	for _, d := range taken {
 		d.State, d.Attempts, d.Due = m.state(), d.Attempts+1, m.soon()
+		d.RelayedID = m.pick("", m.ref())
 		if m.rand.IntN(5) == 0 {
 			d.Destination = m.lane()
 		}
@@ -197,6 +207,9 @@ func (m *model) finish() {
 	}
 	for range m.rand.IntN(3) {
 		sql.Hits = append(sql.Hits, mailflow.Hit{Key: m.pick("k", "l"), At: m.now, Count: 1 + m.rand.IntN(3), Expires: m.soon().Add(5 * time.Hour)})
+	}
+	if len(taken) > 0 && m.rand.IntN(3) == 0 {
+		sql.Postings = m.postings(taken[0].Message)
 	}
 	mem = sql
 	if m.rand.IntN(3) == 0 {
@@ -228,6 +241,11 @@ func (m *model) act() {
 
 func (m *model) drop() {
 	id := fmt.Sprintf("%05d", m.rand.IntN(m.next+2))
+	if m.rand.IntN(2) == 0 {
+		p := m.postings(id)
+		m.alike("route", m.sql.RouteUnrouted(m.Context(), id, m.now, p), m.mem.RouteUnrouted(m.Context(), id, m.now, p))
+		return
+	}
 	m.alike("drop", m.sql.DropUnrouted(m.Context(), id, m.now), m.mem.DropUnrouted(m.Context(), id, m.now))
 }
 
@@ -264,13 +282,17 @@ func (m *model) check() {
 		"box":        func(s mailflow.Store) (any, error) { return s.Unrouted(ctx, "", 0) },
 		"version":    func(s mailflow.Store) (any, error) { return s.Version(ctx, "k") },
 		"hits":       func(s mailflow.Store) (any, error) { return s.Hits(ctx, "k", m.now.Add(-6*time.Hour)) },
-		"count":      func(s mailflow.Store) (any, error) { return s.Count(ctx, "k", m.now.Add(-3*time.Hour), 9) },
+		"received": func(s mailflow.Store) (any, error) {
+			return s.Received(ctx, m.now.Add(-20*time.Hour), fmt.Sprintf("%05d", m.next/2), 7)
+		},
+		"count": func(s mailflow.Store) (any, error) { return s.Count(ctx, "k", m.now.Add(-3*time.Hour), 9) },
 	} {
 		sql, err := get(m.sql)
 		mem, err2 := get(m.mem)
 		m.alike(what, err, err2)
 		m.same(what, sql, mem)
 	}
+	m.checkTalk()
 	if len(m.ids) == 0 {
 		return
 	}
