@@ -80,12 +80,10 @@ func (r *runner) mayMove(g *Generation, l *lane) bool {
 // unsendable returns why a message can never be sent as things are; empty if
 // err does not say so.
 func unsendable(err error) string {
-	var p *panicked
-	var u *unsigned
-	switch {
-	case errors.As(err, &p):
+	if p, ok := errors.AsType[*panicked](err); ok {
 		return p.Error()
-	case errors.As(err, &u):
+	}
+	if u, ok := errors.AsType[*unsigned](err); ok {
 		return u.Error()
 	}
 	return ""
@@ -93,8 +91,7 @@ func unsendable(err error) string {
 
 // hold holds a delivery for an operator.
 func (r *runner) hold(g *Generation, it *item, err error, why string) {
-	var p *panicked
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*panicked](err); ok {
 		g.config.Logger.Error("transport panicked, holding the delivery", zap.String("delivery", it.delivery.ID),
 			zap.String("server", p.server), zap.Any("panic", p.value), zap.ByteString("stack", p.stack))
 	}

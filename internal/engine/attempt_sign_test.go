@@ -135,7 +135,7 @@ func TestNoSigner(t *testing.T) {
 type content struct {
 	asIs, seven string
 	opened      map[mailflow.Encoding]int
-	err         error
+	fails       bool // at its end
 }
 
 func (c *content) Size() int64      { return int64(len(c.asIs)) }
@@ -148,8 +148,8 @@ func (c *content) Open(_ context.Context, enc mailflow.Encoding) (io.ReadCloser,
 	if enc == mailflow.Encoding7Bit {
 		text = c.seven
 	}
-	if c.err != nil {
-		return io.NopCloser(io.MultiReader(strings.NewReader(text), badReader{c.err})), nil
+	if c.fails {
+		return io.NopCloser(io.MultiReader(strings.NewReader(text), badReader{errBroken})), nil
 	}
 	return io.NopCloser(strings.NewReader(text)), nil
 }
@@ -198,7 +198,7 @@ func TestSignedContent(t *testing.T) {
 // signer.
 func TestSignReadError(t *testing.T) {
 	t.Parallel()
-	c := &content{asIs: "x", seven: "x", opened: make(map[mailflow.Encoding]int), err: errBroken}
+	c := &content{asIs: "x", seven: "x", opened: make(map[mailflow.Encoding]int), fails: true}
 	g := &Generation{config: &Config{Signers: map[string]mailflow.Signer{"d": &sealer{}}}}
 	_, err := (&runner{}).sign(t.Context(), g, &mailflow.Delivery{SignAs: "d"}, c)
 	if !errors.Is(err, errBroken) || unsendable(err) != "" {

@@ -95,7 +95,7 @@ func (r *runner) probe(g *Generation, o *outlet, now time.Time) {
 			if !l.cold || l.claiming || l.waits != nil {
 				continue
 			}
-			grant := r.grant(l, r.gaugesOf(g, o.server, l.label.domain, l.label.limited), 1, now)
+			grant := r.grant(l, r.ofLane(g, l), 1, now)
 			if grant == nil {
 				continue
 			}
@@ -110,7 +110,7 @@ func (r *runner) probe(g *Generation, o *outlet, now time.Time) {
 
 // serveProbe has a worker take on what was claimed for a probe.
 func (r *runner) serveProbe(l *lane) {
-	if _, it := l.class.next(); it != nil {
+	if _, it := l.next(); it != nil {
 		l.workers++
 		r.workers[l.purpose]++
 		r.work.Go(func() { r.deliver(l, it) })

@@ -31,8 +31,7 @@ var phrases = map[EventKind]string{
 // report logs an event in one line and tells it to the observer.
 func (g *Generation) report(e Event) {
 	level := zapcore.InfoLevel
-	switch e.Kind {
-	case EventHeld, EventServerDown, EventLimitNear:
+	if e.Kind == EventHeld || e.Kind == EventServerDown || e.Kind == EventLimitNear {
 		level = zapcore.WarnLevel // for a human
 	}
 	if entry := g.config.Logger.Check(level, phrases[e.Kind]); entry != nil {

@@ -181,7 +181,7 @@ func (r *runner) fetch(g *Generation, l *lane, now time.Time) {
 	if !l.cold || l.claiming || l.waits != nil || len(l.ready) > n/2 {
 		return
 	}
-	grant := r.grant(l, r.gaugesOf(g, l.server, l.label.domain, l.label.limited), n, now)
+	grant := r.grant(l, r.ofLane(g, l), n, now)
 	if grant == nil {
 		return // it waits
 	}
@@ -282,7 +282,7 @@ func (r *runner) deliver(l *lane, it *item) {
 		var next *lane
 		next, it = nil, nil
 		if !r.paused && l.outage == nil {
-			next, it = l.class.next()
+			next, it = l.next()
 		}
 		if it == nil {
 			r.rest(l)

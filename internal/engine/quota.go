@@ -71,12 +71,25 @@ func (g *grant) split(others, want int) *grant {
 	return &grant{gauges: g.gauges, n: n}
 }
 
-// gaugesOf returns the gauges whose limits hold for mail of that server and
-// domain by today's configuration.
-func (r *runner) gaugesOf(g *Generation, server, domain string, limited bool) []*gauge {
-	if !limited {
+// ofLane returns the gauges whose limits hold for the mail of l.
+func (r *runner) ofLane(g *Generation, l *lane) []*gauge {
+	if !l.label.limited {
 		return nil
 	}
+	return r.gaugesOf(g, l.server, l.label.domain)
+}
+
+// ofDelivery returns the gauges whose limits hold for d.
+func (r *runner) ofDelivery(g *Generation, d *mailflow.Delivery) []*gauge {
+	if !d.Limited {
+		return nil
+	}
+	return r.gaugesOf(g, d.Server, d.Domain)
+}
+
+// gaugesOf returns the gauges of what has limits by today's configuration: that
+// server and that domain.
+func (r *runner) gaugesOf(g *Generation, server, domain string) []*gauge {
 	var qs []*gauge
 	if s, ok := g.server(server); ok && len(s.Limits) > 0 {
 		qs = append(qs, r.gauge(gaugeServer, server, s.Limits))
@@ -207,7 +220,7 @@ func (r *runner) leave(g *Generation, l *lane, it *item) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	d := it.delivery
-	qs := r.gaugesOf(g, d.Server, d.Domain, d.Limited)
+	qs := r.ofDelivery(g, d)
 	want := len(d.Envelope.Recipients)
 	if len(qs) == 0 {
 		return want
@@ -238,7 +251,7 @@ func (r *runner) spend(g *Generation, it *item, n int) []mailflow.Hit {
 	var near []Event
 	now := r.engine.now()
 	if n > 0 {
-		for _, q := range r.gaugesOf(g, it.delivery.Server, it.delivery.Domain, true) {
+		for _, q := range r.gaugesOf(g, it.delivery.Server, it.delivery.Domain) {
 			hits = append(hits, q.hit(now, n))
 			if !q.primed {
 				q.early += n
@@ -278,7 +291,7 @@ func (r *runner) waiting(g *Generation, d *mailflow.Delivery) (string, time.Time
 		return d.Destination + " " + o.outage.String(), o.outage.probe
 	}
 	now := r.engine.now()
-	_, shut := roomOf(r.gaugesOf(g, d.Server, d.Domain, d.Limited), now)
+	_, shut := roomOf(r.ofDelivery(g, d), now)
 	if shut == nil {
 		return "", time.Time{}
 	}
@@ -315,10 +328,10 @@ func (r *runner) primeGauges() {
 		q.limits = nil // unless it is found again
 	}
 	for name := range g.config.Servers {
-		r.gaugesOf(g, name, "", true)
+		r.gaugesOf(g, name, "")
 	}
 	for i := range g.config.Domains {
-		r.gaugesOf(g, "", g.config.Domains[i].Name, true)
+		r.gaugesOf(g, "", g.config.Domains[i].Name)
 	}
 	all := make([]*gauge, 0, len(r.gauges))
 	for _, q := range r.gauges {

@@ -275,7 +275,7 @@ func (r *runner) reserve(d *mailflow.Decision) {
 		if l.outage != nil || l.cold || l.waits != nil {
 			continue // older ones wait in the store
 		}
-		qs := r.gaugesOf(g, del.Server, del.Domain, del.Limited)
+		qs := r.ofDelivery(g, del)
 		room, shut := roomOf(qs, now)
 		if shut != nil {
 			continue

@@ -14,22 +14,22 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-func zone(t testing.TB, name string) *time.Location {
-	t.Helper()
+func zone(tb testing.TB, name string) *time.Location {
+	tb.Helper()
 	loc, err := time.LoadLocation(name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return loc
 }
 
-func limits(t testing.TB, texts ...string) []mailflow.Limit {
-	t.Helper()
+func limits(tb testing.TB, texts ...string) []mailflow.Limit {
+	tb.Helper()
 	var ls []mailflow.Limit
 	for _, text := range texts {
 		l, err := mailflow.ParseLimit(text)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		ls = append(ls, l)
 	}
