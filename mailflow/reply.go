@@ -28,7 +28,7 @@ type Reply struct {
 	// Help is what a refusal by mail says to a human in place of Text: whole
 	// sentences, may have several lines.
 	Help string `json:"help,omitempty"`
-	Err      error        `json:"-"`
+	Err  error  `json:"-"`
 }
 
 // Replies that several parts of the gateway give.

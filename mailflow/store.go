@@ -58,6 +58,7 @@ type Store interface {
 type Archive interface {
 	Conversations
 	Directory
+	Audience
 	Values
 }
 

@@ -252,6 +252,10 @@ type Directory interface {
 	DropAlias(ctx context.Context, a Address) error
 	// AliasList lists aliases by address.
 	AliasList(ctx context.Context) ([]Alias, error)
+}
+
+// Audience keeps who is told of what is posted.
+type Audience interface {
 	// Follow adds a follower or changes it. Error: [ErrNoRecord] for a thread
 	// or contact that is not there.
 	Follow(ctx context.Context, f Follower) error

@@ -68,7 +68,7 @@ func (c *deliberation) commit(ctx context.Context) (*judgement, error) {
 		if err == nil {
 			return j, nil
 		}
-		store.runner.unreserve(j.decision)
+		store.runner.unreserve(j.decision) //nolint:contextcheck // the queue outlives the session
 		j.discard()
 		if !errors.Is(err, mailflow.ErrStale) {
 			return nil, fmt.Errorf("committing: %w", err)

@@ -34,7 +34,7 @@ func (s *openStore) refreshKeys(ctx context.Context, now time.Time) error {
 		}
 		keys, made := keys.Rotate(now)
 		if made {
-			raw, err := json.Marshal(keys)
+			raw, err := json.Marshal(keys) //nolint:gosec // kept in the store, as they are meant to be
 			if err != nil {
 				return fmt.Errorf("writing the keys of tokens: %w", err)
 			}

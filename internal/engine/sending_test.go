@@ -114,9 +114,9 @@ func TestNobodySendsAsAnother(t *testing.T) {
 			t.Errorf("%s: %v, %v; want %d", from, rs, err, want)
 		}
 	}
-	any := submitter()
-	any.FromFilter = []string{"*"}
-	if rs, err := b.offer(any, "", "From: boss@second.example\r\n\r\nHi\r\n", "bob@example.net"); err != nil || rs[0].Code != 250 {
+	anybody := submitter()
+	anybody.FromFilter = []string{"*"}
+	if rs, err := b.offer(anybody, "", "From: boss@second.example\r\n\r\nHi\r\n", "bob@example.net"); err != nil || rs[0].Code != 250 {
 		t.Errorf("who may send as anybody: %v, %v", rs, err)
 	}
 }

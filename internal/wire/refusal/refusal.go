@@ -14,6 +14,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func Build(r Refusal) ([]byte, error) {
 	refs := r.References[max(0, len(r.References)-maxReferences):]
 	if r.Answers != "" {
 		h.Set("In-Reply-To", r.Answers)
-		refs = append(refs[:len(refs):len(refs)], r.Answers)
+		refs = append(slices.Clip(refs), r.Answers)
 	}
 	h.Set("References", strings.Join(append(refs, r.Tag), " "))
 	h.Set("Auto-Submitted", "auto-replied")
