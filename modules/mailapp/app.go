@@ -45,6 +45,10 @@ type App struct {
 	// they are. Default: none.
 	Domains map[string]*Domain `json:"domains,omitempty"`
 
+	// The addresses that open threads. The store has others, which are changed
+	// at run time. Default: none.
+	Aliases map[string]*Alias `json:"aliases,omitempty"`
+
 	// The outgoing servers by name. Without any, everything that is sent is
 	// captured: kept and shown, never sent. Default: none.
 	Outgoing map[string]*Outgoing `json:"outgoing,omitempty"`

@@ -36,6 +36,9 @@ func init() {
 //		domain <name> {
 //			...
 //		}
+//		alias <address> {
+//			...
+//		}
 //		outgoing <name> {
 //			...
 //		}
@@ -77,6 +80,7 @@ func parseMail(d *caddyfile.Dispenser, existing any) (any, error) {
 		"behavior":     caddyblock.Enum(&p.app.Behavior, behaviors...),
 		"store":        caddyblock.Guest(&p.app.StoreRaw, "mail.stores", "module", "store"),
 		"domain":       caddyblock.Func(p.app.readDomain).Many(),
+		"alias":        caddyblock.Func(p.app.readAlias).Many(),
 		"outgoing":     caddyblock.Func(p.app.readOutgoing).Many(),
 		"smtp":         caddyblock.Func(p.app.readListener).Many(),
 		"purpose":      caddyblock.Func(p.readPurpose).Many(),

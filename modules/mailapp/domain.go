@@ -51,6 +51,18 @@ type Domain struct {
 	// "200/day" or "14/s". What exceeds it waits. Default: no limit.
 	Limit []string `json:"limit,omitempty"`
 
+	// Who owns the domain, as people are told. Default: none.
+	Company string `json:"company,omitempty"`
+
+	// Where people write to the company: a local part or a full address. It is
+	// named to those whom an alias refuses. Default: none.
+	CompanyAddress string `json:"company_address,omitempty"`
+
+	// Further domains in which the local parts of its aliases are valid; "*"
+	// alone for every domain. No two domains can allow the same one.
+	// Default: none.
+	AllowedDomains []string `json:"allowed_domains,omitempty"`
+
 	// The keys that the domain's mail is signed with (DKIM, RFC 6376); with
 	// several each makes a signature. Default: none, mail leaves unsigned.
 	DKIM []DKIMKey `json:"dkim,omitempty"`
@@ -114,6 +126,9 @@ func (d *Domain) resolve(name string, receives bool) (resolved mailflow.Domain, 
 	}
 	resolved.Subaddress = d.Subaddress == SubaddressOn || d.Subaddress != SubaddressOff && receives
 	if resolved.Limits, err = parseLimits(d.Limit); err != nil {
+		return mailflow.Domain{}, err
+	}
+	if err := d.resolveCompany(&resolved); err != nil {
 		return mailflow.Domain{}, err
 	}
 	resolved.Signs = len(d.DKIM) > 0
@@ -262,6 +277,8 @@ func (a *App) resolveDomains() (mailflow.Domains, error) {
 //		email_from   <address>
 //		subaddress   auto|on|off
 //		limit        <number>/day|h|min|s...
+//		company      <name> [<name>|<address>]
+//		allowed_domains <domains...>|*
 //		dkim         <selector> <key>
 //	}
 func (a *App) readDomain(d *caddyfile.Dispenser) error {
@@ -286,6 +303,8 @@ func (a *App) readDomain(d *caddyfile.Dispenser) error {
 		"email_from":          checked(&domain.EmailFrom, isFullAddress),
 		"subaddress":          caddyblock.Enum(&domain.Subaddress, subaddresses...),
 		"limit":               readLimits(&domain.Limit),
+		"company":             readCompany(domain, name),
+		"allowed_domains":     readAllowedDomains(&domain.AllowedDomains),
 		"dkim":                readKey(&domain.DKIM),
 	}}.ReadRest(d)
 }

@@ -55,7 +55,11 @@ func (a *App) provisionServices() (err error) {
 	if a.services.Domains, err = a.resolveDomains(); err != nil {
 		return err
 	}
-	a.config.Domains = a.services.Domains
+	if err := a.provisionAliases(); err != nil {
+		return err
+	}
+	a.config.Domains, a.config.Aliases = a.services.Domains, a.services.Aliases
+	a.config.Behavior = a.services.Behavior
 	if a.services.Servers, err = a.provisionServers(); err != nil {
 		return err
 	}
