@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -48,7 +47,7 @@ func newSigner(domain string, configured []DKIMKey) (*dkimsign.Signer, error) {
 		}
 		keys = append(keys, dkimsign.Key{Selector: k.Selector, Text: k.text})
 	}
-	return dkimsign.New(domain, keys, time.Now)
+	return dkimsign.New(domain, keys)
 }
 
 // warnKeys tells of keys that cannot be used now. Their mail is held, so an

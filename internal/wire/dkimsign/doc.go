@@ -6,8 +6,8 @@
 // A [Signer] has one or two keys of a domain and makes one signature with each:
 // a verifier that does not know Ed25519 yet takes the other one (RFC 8463
 // section 3). Header and body are signed in their relaxed form, which survives
-// folding and trailing blanks. The message streams through; its header alone is
-// kept in memory.
+// folding and trailing blanks. The message streams through go-msgauth, which
+// makes the signatures; its header alone is kept in memory.
 //
 // # What is signed
 //
@@ -28,7 +28,8 @@
 //
 // What verifiers would read in different ways is not signed: a CR or LF alone,
 // a line in the header that is no field and looks like a signed one, a message
-// without From. Nor is a header beyond the limits of this package.
+// without From. Nor is a message beyond the limits of this package: on the size
+// of its header, the fields of one name, and empty lines in a row.
 //
 // # Keys
 //

@@ -8,15 +8,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-// maxSigned bounds the names in h=. Real mail has about thirty of them; with
-// hundreds of one name the header is made to be read in several ways.
-const maxSigned = 200
+// maxNames bounds h= in bytes, since it stands on one line, which has at most
+// 998 (RFC 5322 section 2.1.1). With all fields that real mail has it stays
+// below 400; with hundreds of one name a header is made to be read in several
+// ways.
+const maxNames = 900
 
 // sealing says how often a field is listed beyond how often it occurs.
 type sealing int
@@ -50,15 +53,9 @@ var signedFields = []struct {
 	{"List-Unsubscribe-Post", always},
 }
 
-// picked is what of a header is signed.
-type picked struct {
-	names     []string // h=
-	canonical []byte   // the fields in their relaxed form, each with its CRLF
-}
-
 // readHeader reads the header block, up to and with the empty line. A message
 // may end with its header.
-func readHeader(r *bufio.Reader, ends *lineEnds) ([]byte, error) {
+func readHeader(r *bufio.Reader, g *guard) ([]byte, error) {
 	var head []byte
 	line := 0 // where the present line begins
 	for {
@@ -73,45 +70,44 @@ func readHeader(r *bufio.Reader, ends *lineEnds) ([]byte, error) {
 		case err != nil && !errors.Is(err, io.EOF):
 			return nil, fmt.Errorf("reading the header: %w", err)
 		case err != nil || string(head[line:]) == "\r\n":
-			return head, ends.check(head)
+			_, err := g.Write(head)
+			return head, err
 		}
 		line = len(head)
 	}
 }
 
-// pick returns what of the header block is signed. Of several fields of a name
-// the last one comes first (RFC 6376 section 5.4.2).
-func pick(head []byte) (*picked, error) {
+// pick returns the names of h=, and those fields of the header block that have
+// one of them: each unfolded, which its relaxed form is too, and all with the
+// empty line that ends a header. What is signed is thus what we read, and no
+// header can keep the signing busy.
+func pick(head []byte) (names []string, fields []byte, err error) {
 	header := mailflow.ParseHeader(head)
 	if err := checkLines(head, header); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !header.Has("From") {
-		return nil, errors.New("the message has no From field")
+		return nil, nil, errors.New("the message has no From field")
 	}
-	p := new(picked)
+	size := 0
 	for _, signed := range signedFields {
 		count := 0
-		for i := len(header.Fields()) - 1; i >= 0; i-- {
-			f := header.Fields()[i]
-			if !strings.EqualFold(f.Name, signed.name) {
-				continue
+		for _, f := range header.Fields() {
+			if strings.EqualFold(f.Name, signed.name) {
+				fields = append(fields, bytes.ReplaceAll(f.Raw, []byte("\r\n"), nil)...)
+				fields = append(fields, "\r\n"...)
+				count++
 			}
-			_, value, _ := bytes.Cut(f.Raw, []byte(":"))
-			p.canonical = append(canonicalField(p.canonical, signed.name, string(value)), "\r\n"...)
-			count++
 		}
 		if signed.seal == always || signed.seal == ifPresent && count > 0 {
 			count++
 		}
-		for range count {
-			p.names = append(p.names, signed.name)
+		if size += count * len(signed.name+":"); size > maxNames {
+			return nil, nil, fmt.Errorf("the header has too many %s fields", signed.name)
 		}
-		if len(p.names) > maxSigned {
-			return nil, fmt.Errorf("the header has too many %s fields", signed.name)
-		}
+		names = append(names, slices.Repeat([]string{signed.name}, count)...)
 	}
-	return p, nil
+	return names, append(fields, "\r\n"...), nil
 }
 
 // checkLines refuses a line that is no field by our reading and a signed one by
@@ -152,5 +148,5 @@ func looksSigned(name string) bool {
 			return true
 		}
 	}
-	return strings.EqualFold(name, fieldName)
+	return strings.EqualFold(name, "DKIM-Signature")
 }

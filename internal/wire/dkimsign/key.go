@@ -125,20 +125,3 @@ func checkBits(bits int) error {
 	}
 	return nil
 }
-
-// algorithm returns the a= of signatures by private.
-func algorithm(private crypto.Signer) string {
-	if _, ok := private.(ed25519.PrivateKey); ok {
-		return "ed25519-sha256"
-	}
-	return "rsa-sha256"
-}
-
-// options returns how private signs a SHA-256 sum. Ed25519 takes it as a
-// message (RFC 8463 section 3).
-func options(private crypto.Signer) crypto.SignerOpts {
-	if _, ok := private.(ed25519.PrivateKey); ok {
-		return crypto.Hash(0)
-	}
-	return crypto.SHA256
-}

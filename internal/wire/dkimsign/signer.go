@@ -6,13 +6,11 @@ import (
 	"bufio"
 	"context"
 	"crypto"
-	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"io"
 	"strings"
-	"sync"
-	"time"
+
+	"github.com/emersion/go-msgauth/dkim"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -22,17 +20,10 @@ import (
 // a few signatures (RFC 6376 section 6.1).
 const MaxKeys = 2
 
-// blockSize is the memory that a message streams through. A common mail fits
-// into one block.
-const blockSize = 32 << 10
-
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, blockSize) }}
-
 // Signer signs the mail of a domain. It implements [mailflow.Signer].
 type Signer struct {
 	domain string
 	keys   []*key
-	now    func() time.Time
 }
 
 // Key says where a key is.
@@ -45,10 +36,9 @@ type Key struct {
 	Text func() (string, error)
 }
 
-// New returns the signer of domain, in ASCII, with one or two keys. The
-// signatures say that they were made at the time that now returns. No key is
-// read yet.
-func New(domain string, keys []Key, now func() time.Time) (*Signer, error) {
+// New returns the signer of domain, in ASCII, with one or two keys. No
+// key is read yet.
+func New(domain string, keys []Key) (*Signer, error) {
 	switch {
 	case len(keys) == 0:
 		return nil, fmt.Errorf("no DKIM key for %s", domain)
@@ -56,7 +46,7 @@ func New(domain string, keys []Key, now func() time.Time) (*Signer, error) {
 		return nil, fmt.Errorf("%d DKIM keys for %s: receivers need not look at more than a few signatures; "+
 			"keep %d, one RSA and one Ed25519, or the old and the new one", len(keys), domain, MaxKeys)
 	}
-	s := &Signer{domain: strings.ToLower(domain), now: now}
+	s := &Signer{domain: strings.ToLower(domain)}
 	for _, k := range keys {
 		selector, err := NormalizeSelector(k.Selector)
 		if err != nil {
@@ -103,47 +93,76 @@ func (s *Signer) load() ([]crypto.Signer, error) {
 	return keys, nil
 }
 
+// sign feeds the message to a signature for each key, in one pass.
 func (s *Signer) sign(ctx context.Context, keys []crypto.Signer, message io.Reader) ([]byte, error) {
-	r, _ := readers.Get().(*bufio.Reader) // the pool has nothing else
-	defer func() {
-		r.Reset(nil)
-		readers.Put(r)
-	}()
-	r.Reset(message)
-	var ends lineEnds
-	head, err := readHeader(r, &ends)
+	r := bufio.NewReader(message)
+	g := &guard{ctx: ctx}
+	head, err := readHeader(r, g)
 	if err != nil {
 		return nil, err
 	}
-	signed, err := pick(head)
+	names, fields, err := pick(head)
 	if err != nil {
 		return nil, err
 	}
-	body := newBodyHash(ctx, &ends)
-	if _, err := io.Copy(body, r); err != nil {
+	signatures, err := s.begin(keys, names)
+	if err != nil {
+		return nil, err
+	}
+	defer signatures.end()
+	if _, err := signatures.writer().Write(fields); err != nil {
+		return nil, fmt.Errorf("signing the header: %w", err)
+	}
+	if _, err := io.Copy(io.MultiWriter(g, signatures.writer()), r); err != nil {
 		return nil, fmt.Errorf("reading the body: %w", err)
 	}
-	hash, err := body.sum()
-	if err != nil {
+	if err := g.end(); err != nil {
 		return nil, err
 	}
 	var out []byte
-	for i, private := range keys {
-		f := field{
-			algorithm: algorithm(private), domain: s.domain, selector: s.keys[i].selector,
-			time: s.now().Unix(), names: signed.names, body: hash,
+	for i, signature := range signatures {
+		if err := signature.Close(); err != nil {
+			return nil, fmt.Errorf("using the key %s: %w", s.keys[i].selector, err)
 		}
-		text := f.format()
-		sum := sha256.New()
-		sum.Write(signed.canonical)
-		sum.Write(canonicalField(nil, fieldName, strings.TrimPrefix(text, fieldName+":")))
-		signature, err := private.Sign(rand.Reader, sum.Sum(nil), options(private))
-		if err != nil {
-			return nil, fmt.Errorf("using the key %s: %w", f.selector, err)
-		}
-		out = append(out, f.complete(text, signature)...)
+		out = append(out, signature.Signature()...)
 	}
 	return out, nil
+}
+
+// signatures are those that are being made of one message.
+type signatures []*dkim.Signer
+
+// begin begins a signature with each key.
+func (s *Signer) begin(keys []crypto.Signer, names []string) (signatures, error) {
+	var all signatures
+	for i, private := range keys {
+		signature, err := dkim.NewSigner(&dkim.SignOptions{
+			Domain: s.domain, Selector: s.keys[i].selector, Signer: private, HeaderKeys: names,
+			HeaderCanonicalization: dkim.CanonicalizationRelaxed, BodyCanonicalization: dkim.CanonicalizationRelaxed,
+		})
+		if err != nil {
+			all.end()
+			return nil, fmt.Errorf("using the key %s: %w", s.keys[i].selector, err)
+		}
+		all = append(all, signature)
+	}
+	return all, nil
+}
+
+// writer returns what hands the message to all.
+func (all signatures) writer() io.Writer {
+	writers := make([]io.Writer, len(all))
+	for i, signature := range all {
+		writers[i] = signature
+	}
+	return io.MultiWriter(writers...)
+}
+
+// end gives up those that are not made: each has a goroutine that waits.
+func (all signatures) end() {
+	for _, signature := range all {
+		_ = signature.Close()
+	}
 }
 
 // Interface guards.

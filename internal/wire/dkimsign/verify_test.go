@@ -21,11 +21,6 @@ import (
 	"github.com/mailcaddy/mailcaddy/test/peer"
 )
 
-// signedAt is the time of all signatures of the tests.
-var signedAt = time.Date(2026, 11, 20, 9, 30, 0, 0, time.UTC)
-
-func clock() time.Time { return signedAt }
-
 // Keys for all tests: making an RSA key takes long.
 var (
 	rsaKey     = sync.OnceValue(func() string { return mustGenerate(RSA, minBits) })
@@ -51,7 +46,7 @@ func both(tb testing.TB) *Signer {
 
 func signer(tb testing.TB, keys ...Key) *Signer {
 	tb.Helper()
-	s, err := New("example.com", keys, clock)
+	s, err := New("example.com", keys)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -98,7 +93,7 @@ func verify(tb testing.TB, message string) []bool {
 		if valid[i] = v.Err == nil; !valid[i] {
 			tb.Log(v.Err)
 		}
-		if valid[i] && !v.Time.Equal(signedAt) {
+		if valid[i] && time.Since(v.Time).Abs() > time.Hour {
 			tb.Errorf("signature %d says it was made at %v", i, v.Time)
 		}
 	}
@@ -178,7 +173,7 @@ var changes = []struct {
 	{"other body", replace("Hello Bob", "Hello Rob"), false},
 	{"more body", func(signed string) string { return signed + "more\r\n" }, false},
 	{"subject taken away", replace("Subject: Hello\r\n", ""), false},
-	{"other time", replace("t=1795167000", "t=1795167001"), false},
+	{"other time", replace(" t=1", " t=0"), false},
 	{"a relay's field", onTop("Received: from a by b\r\n"), true},
 	{"a list's field", onTop("List-Id: <list.example.net>\r\n"), true},
 	{"folded again", replace("To: bob@example.org", "To:\r\n bob@example.org"), true},
