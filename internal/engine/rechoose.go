@@ -123,12 +123,17 @@ func (c *deliberation) rechosen(tx *mailflow.Transaction, it *item) *mailflow.Ou
 // rechosenPart returns what v makes of d, without recipients, and what tells
 // it from the other parts.
 func (c *deliberation) rechosenPart(tx *mailflow.Transaction, d *mailflow.Delivery, v mailflow.Verdict) (string, *mailflow.Delivery) {
-	if v.Reply != nil {
+	if v.Reply != nil && (d.Server == "" || v.Reply.Temporary()) {
 		res := mailflow.ResultOf(v.Recipient, v.Reply)
 		return v.Reply.String(), c.generation.part(d, res, nil, c.now)
 	}
 	p := d.Clone()
 	p.Envelope.Recipients = nil
+	if v.Reply != nil {
+		// It was to be sent: a change of the routes holds it, and fails nothing.
+		p.State, p.Reason = mailflow.StateHeld, "the routes refuse it now: "+v.Reply.String()
+		return p.Reason, p
+	}
 	c.equip(p, tx)
 	p.Due, p.Reply = c.now, nil
 	switch a := v.Action.(type) {

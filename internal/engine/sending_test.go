@@ -92,6 +92,30 @@ func TestRechosenKeepsItsToken(t *testing.T) {
 	}
 }
 
+// TestReloadFailsNothing has a new configuration refuse mail that waits to be
+// sent: it is held.
+func TestReloadFailsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	b.relay.answer = func(_ int, d *mailflow.Delivery) ([]mailflow.Result, error) { return all(d, 451), nil }
+	b.accept("bob@example.net")
+	await(t, "the first attempt", func() bool { return slices.Equal(b.states(), []string{"deferred bob@example.net"}) })
+
+	cfg := b.config()
+	cfg.Servers = map[string]*Server{"new": {Server: mailflow.Server{Name: "new"}, Transport: &farEnd{}}}
+	cfg.Outbound = mailflow.Route{{Name: "reject", Handler: handle(func(_ context.Context, tx *mailflow.Transaction, _ mailflow.Next) error {
+		tx.RefuseAll(mailflow.ReplyUnknownRecipient)
+		return nil
+	})}}
+	old := b.gen
+	b.gen = b.load(cfg)
+	old.Retire()
+	if err := b.engine.Act(t.Context(), b.relay.taken()[0].delivery.ID, mailflow.QueueAct{Kind: mailflow.ActRetry}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the delivery is held", func() bool { return slices.Equal(b.states(), []string{"held bob@example.net"}) })
+}
+
 // TestNobodySendsAsAnother refuses a mail in the name of another of our
 // domains, whatever the route does.
 func TestNobodySendsAsAnother(t *testing.T) {
