@@ -2,7 +2,8 @@
 
 // Package domainauth decides what a domain answers for: which identities of a
 // mail align (DMARC, RFC 7489 section 3.1), and what a receiver will therefore
-// make of it.
+// make of it; and which of the verdicts that others wrote into a mail are
+// believed (Authentication-Results, RFC 8601).
 package domainauth
 
 import (
