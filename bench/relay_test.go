@@ -75,7 +75,7 @@ func BenchmarkAccept(b *testing.B) {
 	for _, n := range connections {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
 			door := load(b, func(door string) string { return fmt.Sprintf(capture, b.TempDir(), door) })
-			submit(b, door, n, nil)
+			submit(b, door, n, outgoing, nil)
 		})
 	}
 }
@@ -88,7 +88,7 @@ func BenchmarkCycle(b *testing.B) {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
 			far := startFarEnd(b)
 			door := load(b, func(door string) string { return fmt.Sprintf(relaying, b.TempDir(), far.ln.Addr(), door) })
-			submit(b, door, n, far)
+			submit(b, door, n, outgoing, far)
 		})
 	}
 }
@@ -132,8 +132,8 @@ func unusedAddress(b *testing.B) string {
 }
 
 // submit submits b.N messages over n connections, and waits until far has them
-// all; nil waits for no one.
-func submit(b *testing.B, door string, n int, far *farEnd) {
+// all; nil waits for no one. Message number i is what write says.
+func submit(b *testing.B, door string, n int, write func(i int64) mail, far *farEnd) {
 	b.Helper()
 	clients := make([]*client, n)
 	for i := range clients {
@@ -151,7 +151,7 @@ func submit(b *testing.B, door string, n int, far *farEnd) {
 	for _, c := range clients {
 		group.Go(func() {
 			for i := next.Add(1); i <= int64(b.N); i = next.Add(1) {
-				if err := c.send(i); err != nil {
+				if err := c.send(write(i)); err != nil {
 					b.Errorf("message %d: %v", i, err)
 					return
 				}
@@ -213,9 +213,20 @@ func (c *client) expect(code string) error {
 // text is the body of every message.
 var text = strings.Repeat(strings.Repeat("x", 62)+"\r\n", bodySize/64)
 
-// send submits message i with pipelined commands, as applications do.
-func (c *client) send(i int64) error {
-	if err := c.say("MAIL FROM:<anna@mycompany.com>\r\nRCPT TO:<bob@example.net>\r\nDATA\r\n"); err != nil {
+// mail is one message and its envelope.
+type mail struct {
+	from, to, content string
+}
+
+// outgoing returns message number i of an application.
+func outgoing(i int64) mail {
+	return mail{"anna@mycompany.com", "bob@example.net", fmt.Sprintf("From: anna@mycompany.com\r\nTo: bob@example.net\r\n"+
+		"Subject: message %d\r\nDate: Sat, 21 Nov 2026 16:00:00 +0000\r\nMessage-Id: <%d@client.example>\r\n\r\n%s", i, i, text)}
+}
+
+// send submits m with pipelined commands, as applications do.
+func (c *client) send(m mail) error {
+	if err := c.say("MAIL FROM:<" + m.from + ">\r\nRCPT TO:<" + m.to + ">\r\nDATA\r\n"); err != nil {
 		return err
 	}
 	for _, code := range []string{"250", "250", "354"} {
@@ -223,9 +234,7 @@ func (c *client) send(i int64) error {
 			return err
 		}
 	}
-	content := fmt.Sprintf("From: anna@mycompany.com\r\nTo: bob@example.net\r\nSubject: message %d\r\n"+
-		"Date: Sat, 21 Nov 2026 16:00:00 +0000\r\nMessage-Id: <%d@client.example>\r\n\r\n%s.\r\n", i, i, text)
-	if err := c.say(content); err != nil {
+	if err := c.say(m.content + ".\r\n"); err != nil {
 		return err
 	}
 	return c.expect("250")
