@@ -59,7 +59,11 @@ func (h *Classify) Handle(ctx context.Context, tx *mailflow.Transaction, next ma
 		return fmt.Errorf("matching for purpose: %w", err)
 	}
 	tx.Purpose = purpose
-	tx.Trace.Note(code, purpose)
+	if code == codePurposeNone {
+		tx.Trace.Note(code, purpose)
+	} else {
+		tx.Trace.Won(code, purpose)
+	}
 	if tx.Domain != "" {
 		tx.Trace.Note(codeDomain, "the message belongs to "+tx.Domain)
 	}

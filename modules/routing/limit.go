@@ -32,7 +32,7 @@ const codeLimited = "limited"
 // Handle implements mailflow.Handler.
 func (*Limit) Handle(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
 	tx.Sending.Limited = true
-	tx.Trace.Note(codeLimited, "the limits of the server and the domain hold")
+	tx.Trace.Won(codeLimited, "the limits of the server and the domain hold")
 	return next(ctx, tx)
 }
 

@@ -73,7 +73,13 @@ func (h *RewriteFrom) Handle(ctx context.Context, tx *mailflow.Transaction, next
 		Envelope: server.Envelope, Login: server.Login, NoNullSender: server.NoNullSender,
 	})
 	for _, n := range sent.Notes {
-		tx.Trace.Note(n.Code, n.Text)
+		switch n.Code {
+		case sender.CodeEncapsulated, sender.CodeMissing, sender.CodeReduced, sender.CodeRepaired,
+			sender.CodeReplyTo, sender.CodeSender, sender.CodeEnvelope:
+			tx.Trace.Won(n.Code, n.Text)
+		default: // From stays, or the answer is not Odoo's
+			tx.Trace.Note(n.Code, n.Text)
+		}
 	}
 	if err != nil {
 		tx.Trace.Won(codeNoFrom, "nobody sends it: there is no address in From, and no default_from")

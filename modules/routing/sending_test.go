@@ -119,11 +119,39 @@ func TestTraceOfSending(t *testing.T) {
 	if got := codes(tx); !slices.Equal(got, want) {
 		t.Errorf("%q, want\n%q", got, want)
 	}
-	if got := tx.Trace.Summary(); got != "1 choose_server:server_chosen" {
-		t.Error(got)
-	}
 	if tx.Sending.Step != string(relay.StepFromAddress) || tx.Sending.Server.Name != "spare" || tx.Sending.Author.String() != "notifications@mycompany.com" {
 		t.Errorf("%+v", tx.Sending)
+	}
+}
+
+// TestStoredSummary looks at what the ledger keeps of the default route: what
+// decided or changed something, within half of its size.
+func TestStoredSummary(t *testing.T) {
+	t.Parallel()
+	s := company(mailflow.BehaviorOdoo)
+	s.Purposes = []mailflow.PurposeRule{{Purpose: mailflow.PurposeTransactional, Match: []mailflow.Matcher{has("X-Order")}}}
+	const encapsulated = "choose_server:server_chosen rewrite_from:from_encapsulated "
+	for _, c := range []struct {
+		fields []string
+		want   string
+	}{
+		{[]string{"From: anna@mycompany.com"}, "1 choose_server:server_chosen rewrite_from:envelope limit:limited sign:signed"},
+		{[]string{"From: a@far.example"}, "1 " + encapsulated + "rewrite_from:reply_to_added rewrite_from:envelope limit:limited sign:signed"},
+		{[]string{"From: a@mycompany.com", "X-Mail-Purpose: mass"}, "1 classify:purpose_by_field choose_server:server_chosen rewrite_from:envelope limit:limited sign:signed"},
+		{
+			[]string{"From: a@far.example", "Sender: b@far.example", "X-Order: 1"},
+			"1 classify:purpose_by_rule " + encapsulated + "rewrite_from:sender_removed rewrite_from:reply_to_added rewrite_from:envelope limit:limited sign:signed",
+		},
+		{[]string{"From: a@mycompany.com, b@mycompany.com"}, "1 choose_server:server_chosen rewrite_from:from_reduced rewrite_from:envelope limit:limited sign:signed"},
+	} {
+		got := leaving(t, s, defaultOutbound, nil, c.fields...).Trace.Summary()
+		if got != c.want || len(got) > mailflow.MaxTraceBytes/2 {
+			t.Errorf("%q:\n%s (%d bytes), want\n%s", c.fields, got, len(got), c.want)
+		}
+	}
+	s.Domains[0].Signs = false
+	if got := leaving(t, s, defaultOutbound, nil, "From: a@mycompany.com").Trace.Summary(); !strings.HasSuffix(got, " sign:unsigned") {
+		t.Error(got)
 	}
 }
 

@@ -51,12 +51,12 @@ func (h *Sign) Handle(ctx context.Context, tx *mailflow.Transaction, next mailfl
 	}
 	switch d := h.domains.Find(author.Domain); {
 	case d == nil:
-		tx.Trace.Note(codeUnsigned, "the domain of From is none of ours")
+		tx.Trace.Won(codeUnsigned, "the domain of From is none of ours")
 	case !d.Signs:
-		tx.Trace.Note(codeUnsigned, d.Name+" has no key")
+		tx.Trace.Won(codeUnsigned, d.Name+" has no key")
 	default:
 		tx.Sending.SignAs = d.Name
-		tx.Trace.Note(codeSigned, "with the keys of "+d.Name)
+		tx.Trace.Won(codeSigned, "with the keys of "+d.Name)
 	}
 	return next(ctx, tx)
 }
