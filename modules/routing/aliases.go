@@ -52,7 +52,6 @@ func (h *Aliases) Handle(ctx context.Context, tx *mailflow.Transaction, next mai
 	if err != nil {
 		return err
 	}
-	h.noteSubject(tx)
 	var met *mailflow.Reply
 	found := false
 	for _, r := range tx.Pending() {

@@ -45,7 +45,6 @@ func (h *Fallback) Handle(ctx context.Context, tx *mailflow.Transaction, next ma
 	if err != nil {
 		return err
 	}
-	h.noteSubject(tx)
 	author := by(&w, nil)
 	tx.Trace.Won(codeFallback, "the mailbox opens threads of "+model)
 	tx.ClaimAll(mailflow.PostTo{

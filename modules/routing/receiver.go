@@ -184,13 +184,28 @@ func refuse(tx *mailflow.Transaction, rcpt mailflow.Address, code string, reply 
 	return tx.Refuse(rcpt, reply)
 }
 
-// fixSubject is the code of the deliberate difference that of several Subject
-// fields the first one counts.
-const fixSubject = "fix:one_subject"
+// The codes of deliberate differences in reading the header.
+const (
+	// fixSubject: of several Subject fields the first one counts.
+	fixSubject = "fix:one_subject"
+	// fixHeaderLine: a line that is no field does not end the header.
+	fixHeaderLine = "fix:header_line"
+)
 
-// noteSubject notes where Odoo would have another subject.
-func (r *receiver) noteSubject(tx *mailflow.Transaction) {
-	if r.odoo() && len(tx.Message.Header.Values("Subject")) > 1 {
+// noteHeader notes where Odoo would have read another header.
+func (r *receiver) noteHeader(tx *mailflow.Transaction) {
+	if !r.odoo() {
+		return
+	}
+	h := tx.Message.Header
+	if len(h.Values("Subject")) > 1 {
 		tx.Trace.Note(fixSubject, "of several Subject fields the first one counts")
+	}
+	rest := h.Size() - len("\r\n")
+	for _, f := range h.Fields() {
+		rest -= len(f.Raw)
+	}
+	if rest > 0 {
+		tx.Trace.Note(fixHeaderLine, "a line that is no field does not end the header")
 	}
 }

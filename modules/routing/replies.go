@@ -242,6 +242,7 @@ func (h *Replies) study(ctx context.Context, tx *mailflow.Transaction) (*answer,
 	}
 	a.fits = func(thread string) bool { return a.fitting(ctx, thread) }
 	a.known = func(thread string) *mailflow.Thread { return a.load(ctx, thread) }
+	h.noteHeader(tx)
 	a.kind, a.why = h.answering(tx)
 	var err error
 	if names := a.quoted.Lookup(); len(names) > 0 {

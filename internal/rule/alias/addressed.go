@@ -3,7 +3,9 @@
 package alias
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -46,13 +48,34 @@ func addresses(h mailflow.Header, names ...string) []mailflow.Address {
 	var all []mailflow.Address
 	seen := make(map[string]bool)
 	for _, name := range names {
-		for _, a := range h.Addresses(name) {
-			if a.Domain == "" || seen[a.Key()] || len(all) == MaxAddressed {
+		for _, f := range h.Fields() {
+			if !strings.EqualFold(f.Name, name) {
 				continue
 			}
-			seen[a.Key()] = true
-			all = append(all, a)
+			for _, a := range listed(f.Value()) {
+				if a.Domain == "" || seen[a.Key()] || len(all) == MaxAddressed {
+					continue
+				}
+				seen[a.Key()] = true
+				all = append(all, a)
+			}
 		}
 	}
 	return all
+}
+
+// blanksAtSign are the blanks that the old syntax allows round an "@" (RFC
+// 5322 section 4.4), and some people write.
+var blanksAtSign = regexp.MustCompile(`[ \t]*@[ \t]*`)
+
+// listed returns the addresses in the value of an address field.
+func listed(value string) []mailflow.Address {
+	read := func(value string) []mailflow.Address {
+		return mailflow.ParseHeader([]byte("To: " + value + "\r\n\r\n")).Addresses("To")
+	}
+	as := read(value)
+	if len(as) == 0 && strings.Contains(value, "@") {
+		as = read(blanksAtSign.ReplaceAllString(value, "@"))
+	}
+	return as
 }

@@ -24,6 +24,8 @@ func TestAddressed(t *testing.T) {
 		{"Resent-To: a@x.de\nResent-Cc: b@x.de", "[[a@x.de b@x.de]]", "[[a@x.de b@x.de]]"},
 		{"Bcc: a@x.de\nResent-Bcc: b@x.de\nX-Envelope-To: c@x.de", "[]", "[]"},
 		{"To: a@x.de, A@X.de\nTo: b@x.de", "[[a@x.de b@x.de]]", "[[a@x.de b@x.de]]"},
+		{"To: a @ x.de", "[[a@x.de]]", "[[a@x.de]]"},
+		{"To: \"Team @ Home\" <a@x.de>", "[[a@x.de]]", "[[a@x.de]]"},
 		{"To: undisclosed-recipients:;", "[]", "[]"},
 		{"To: postmaster, nodomain", "[]", "[]"},
 		{"To: team: a@x.de, b@x.de;", "[[a@x.de b@x.de]]", "[[a@x.de b@x.de]]"},
@@ -133,6 +135,19 @@ func TestOpen(t *testing.T) {
 	}
 	if got := OpenModel("lead", h); got.Name != "Café open?" || got.Fields != nil {
 		t.Errorf("%+v", got)
+	}
+	for from, want := range map[string]string{
+		"From: Anna <a@x.de>":                         "Anna <a@x.de>",
+		"From: a@x.de (Anna)":                         "Anna <a@x.de>",
+		"From: a@x.de, b@x.de":                        "a@x.de",
+		"From: \"Doe, John\" <a@x.de>":                `"Doe, John" <a@x.de>`,
+		"From: =?utf-8?q?Doe=2C_\"John=22?= <a@x.de>": `"Doe, \"John\"" <a@x.de>`,
+		"From: Anna":                                  "Anna",
+		"Subject: x":                                  "",
+	} {
+		if got := From(header(from)); got != want {
+			t.Errorf("%s is from %s, want %s", from, got, want)
+		}
 	}
 	long := OpenModel("lead", header("Subject: "+strings.Repeat("é", 2000)))
 	if len(long.Name) > mailflow.MaxStoredText || strings.ContainsRune(long.Name, '\uFFFD') {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/mailcaddy/mailcaddy/internal/rule/sender"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -32,7 +33,26 @@ func Open(a *mailflow.Alias, h mailflow.Header) *mailflow.Thread {
 // OpenModel returns the thread of that model that a mail with that header
 // opens: it is named like its subject.
 func OpenModel(model string, h mailflow.Header) *mailflow.Thread {
-	return &mailflow.Thread{Model: model, Name: clip(h.Get("Subject")), From: clip(h.Get("From"))}
+	return &mailflow.Thread{Model: model, Name: clip(h.Get("Subject")), From: From(h)}
+}
+
+// From returns the author of a mail with that header as a thread and its posts
+// show him: the first address in From, with the name decoded, and in quotes
+// where it could not stand there without. A field without an address stays as
+// it is.
+func From(h mailflow.Header) string {
+	a := sender.Read(h)
+	switch {
+	case a.Address.IsNull():
+		return clip(h.Get("From"))
+	case a.Name == "":
+		return clip(a.Address.String())
+	}
+	name := a.Name
+	if strings.ContainsAny(name, `()<>@,:;."[]\`) {
+		name = `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+	}
+	return clip(name + " <" + a.Address.String() + ">")
 }
 
 // clip cuts s to what a row keeps of a header text.

@@ -13,7 +13,7 @@ import (
 const (
 	// MaxIDs is how many ids of References are looked at, the last ones: real
 	// conversations quote some dozens, and each costs a look-up.
-	MaxIDs = 32
+	MaxIDs = 100
 	// maxID bounds one id; RFC 5322 allows a line.
 	maxID = 998
 )
