@@ -46,11 +46,9 @@ func (v view) Aliases(ctx context.Context, as []mailflow.Address) ([]mailflow.Al
 		if a.IsNull() {
 			continue
 		}
-		err := each(ctx, v.q, scanAlias(&found), `SELECT version, data FROM alias WHERE address = ?`, a.Key())
-		if err == nil {
-			err = each(ctx, v.q, scanAlias(&found),
-				`SELECT version, data FROM alias INDEXED BY alias_local WHERE any_domain = 1 AND local = ?`, strings.ToLower(a.Local))
-		}
+		err := each(ctx, v.q, scanAlias(&found), `SELECT version, data FROM alias WHERE address = ?
+			UNION ALL SELECT version, data FROM alias INDEXED BY alias_local WHERE any_domain = 1 AND local = ?`,
+			a.Key(), strings.ToLower(a.Local))
 		if err != nil {
 			return nil, fmt.Errorf("looking for aliases: %w", err)
 		}
@@ -82,7 +80,7 @@ func (s *Store) Contacts(ctx context.Context, a mailflow.Address) ([]mailflow.Co
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return view{s.readers}.Contacts(ctx, a)
+	return s.view().Contacts(ctx, a)
 }
 
 // Followers implements [mailflow.ThreadView].
@@ -90,7 +88,7 @@ func (s *Store) Followers(ctx context.Context, thread string) ([]mailflow.Follow
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return view{s.readers}.Followers(ctx, thread)
+	return s.view().Followers(ctx, thread)
 }
 
 // Aliases implements [mailflow.ThreadView].
@@ -98,7 +96,7 @@ func (s *Store) Aliases(ctx context.Context, as []mailflow.Address) ([]mailflow.
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return view{s.readers}.Aliases(ctx, as)
+	return s.view().Aliases(ctx, as)
 }
 
 // PutContact implements [mailflow.Directory].

@@ -36,12 +36,15 @@ func (v view) Count(ctx context.Context, key string, since time.Time, limit int)
 	return min(n, max(limit, 0)), nil
 }
 
+// view returns the view of decisions that are made outside a commit.
+func (s *Store) view() view { return view{quick{s.readers}} }
+
 // Version implements [mailflow.View].
 func (s *Store) Version(ctx context.Context, key string) (int64, error) {
 	if err := s.open(ctx); err != nil {
 		return 0, err
 	}
-	return view{s.readers}.Version(ctx, key)
+	return s.view().Version(ctx, key)
 }
 
 // Count implements [mailflow.View].
@@ -49,7 +52,7 @@ func (s *Store) Count(ctx context.Context, key string, since time.Time, limit in
 	if err := s.open(ctx); err != nil {
 		return 0, err
 	}
-	return view{s.readers}.Count(ctx, key, since, limit)
+	return s.view().Count(ctx, key, since, limit)
 }
 
 // Hits implements [mailflow.Ledger].

@@ -269,4 +269,5 @@ var (
 	_ mailflow.Body  = (*fileBody)(nil)
 	_ querier        = (*session)(nil)
 	_ querier        = (*pool)(nil)
+	_ querier        = quick{}
 )

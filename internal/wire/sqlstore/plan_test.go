@@ -84,7 +84,7 @@ func TestLookUpsUseIndexes(t *testing.T) {
 			t.Errorf("%s: %d rows, %v", what, n, err)
 		}
 	}
-	if len(r.queries) < 9 {
+	if len(r.queries) < 8 {
 		t.Errorf("%d queries were seen", len(r.queries))
 	}
 	for _, query := range r.queries {

@@ -88,7 +88,7 @@ func (s *Store) Thread(ctx context.Context, id string) (*mailflow.Thread, error)
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return view{s.readers}.Thread(ctx, id)
+	return s.view().Thread(ctx, id)
 }
 
 // ThreadOf implements [mailflow.ThreadView].
@@ -96,7 +96,7 @@ func (s *Store) ThreadOf(ctx context.Context, model, foreign string) (*mailflow.
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return view{s.readers}.ThreadOf(ctx, model, foreign)
+	return s.view().ThreadOf(ctx, model, foreign)
 }
 
 // Posts implements [mailflow.ThreadView].
@@ -104,7 +104,7 @@ func (s *Store) Posts(ctx context.Context, refs []string, limit int) ([]mailflow
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return view{s.readers}.Posts(ctx, refs, limit)
+	return s.view().Posts(ctx, refs, limit)
 }
 
 // refsOf returns what an answer may quote to mean p.
