@@ -68,7 +68,7 @@ func (h *Bcc) Handle(ctx context.Context, tx *mailflow.Transaction, next mailflo
 		tx.Trace.Note(codeNoCopies, h.address.String()+" gets the message already")
 		return next(ctx, tx)
 	}
-	tx.Trace.Note(codeCopied, h.address.String())
+	tx.Trace.Won(codeCopied, h.address.String())
 	if server := tx.Sending.Server; server != nil {
 		// The choice is made, and who made it does not see the copy.
 		if err := tx.Claim(rcpt.Address, server.Deliver(rcpt)); err != nil {

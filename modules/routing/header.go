@@ -106,7 +106,7 @@ func fieldName(s string) bool {
 // Handle implements mailflow.Handler.
 func (h *Header) Handle(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
 	tx.ChangeHeader(mailflow.HeaderChange{Op: h.Op, Name: h.Name, Value: h.Value})
-	tx.Trace.Note("header_changed", string(h.Op)+" "+h.Name)
+	tx.Trace.Won("header_changed", string(h.Op)+" "+h.Name)
 	return next(ctx, tx)
 }
 

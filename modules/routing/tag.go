@@ -43,7 +43,7 @@ func (h *Tag) Validate() error {
 // Handle implements mailflow.Handler.
 func (h *Tag) Handle(ctx context.Context, tx *mailflow.Transaction, next mailflow.Next) error {
 	tx.Tag(h.Key, h.Value)
-	tx.Trace.Note("tagged", h.Key+"="+h.Value)
+	tx.Trace.Won("tagged", h.Key+"="+h.Value)
 	return next(ctx, tx)
 }
 
