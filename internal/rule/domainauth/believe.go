@@ -96,7 +96,8 @@ func Examine(h mailflow.Header, ours string, trusted []string) Examination {
 // isTrusted reports whether the trusted ID t means id.
 func isTrusted(t, id string) bool {
 	if parent, ok := strings.CutPrefix(t, "*."); ok {
-		return strings.HasSuffix(id, "."+serviceID(parent))
+		_, err := mailflow.NormalizeDomain(id)
+		return err == nil && strings.HasSuffix(id, "."+serviceID(parent))
 	}
 	return id == serviceID(t)
 }
