@@ -14,6 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
+	"github.com/mailcaddy/mailcaddy/internal/rule/auto"
+	"github.com/mailcaddy/mailcaddy/internal/rule/domainauth"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -44,10 +46,13 @@ const (
 //	hello      string               what the peer called itself
 //	tls        string               "TLS 1.3", or "" in clear
 //	tags       map(string, string)  the marks on the message
+//	auth       map(string, list(string))  the results of each method, as in
+//	                                '"pass" in auth.dmarc'; see auth_result
+//	automatic  string               the kind of automatic mail, or ""
 //
-// One that uses from, size, subject or header needs the content. One that ends
-// in an error, such as a field that is not there, does not match, and the
-// trace says so: ask '"x-spam" in header' first.
+// One that uses from, size, subject, header, auth or automatic needs the
+// content. One that ends in an error, such as a field that is not there, does
+// not match, and the trace says so: ask '"x-spam" in header' first.
 //
 // The JSON is the expression as a string.
 type MatchExpression struct {
@@ -68,7 +73,7 @@ func (m MatchExpression) MarshalJSON() ([]byte, error) { return json.Marshal(m.e
 func (m *MatchExpression) UnmarshalJSON(data []byte) error { return json.Unmarshal(data, &m.expr) }
 
 // contentVariables are the variables that need the content.
-var contentVariables = []string{"from", "size", "subject", "header"}
+var contentVariables = []string{"from", "size", "subject", "header", "auth", "automatic"}
 
 // Provision compiles the expression.
 func (m *MatchExpression) Provision(caddy.Context) error {
@@ -84,6 +89,8 @@ func (m *MatchExpression) Provision(caddy.Context) error {
 		cel.Variable("hello", cel.StringType),
 		cel.Variable("tls", cel.StringType),
 		cel.Variable("tags", cel.MapType(cel.StringType, cel.StringType)),
+		cel.Variable("auth", cel.MapType(cel.StringType, cel.ListType(cel.StringType))),
+		cel.Variable("automatic", cel.StringType),
 		ext.Strings(),
 	)
 	if err != nil {
@@ -184,6 +191,15 @@ func (v *variables) ofContent(name string) (any, bool) {
 			all[key] = append(all[key], f.Text())
 		}
 		return all, true
+	case "auth":
+		all := make(map[string][]string)
+		for _, method := range domainauth.Methods {
+			all[method] = authResults(v.tx, method)
+		}
+		return all, true
+	case "automatic":
+		kind, _ := auto.Of(m.Header)
+		return string(kind), true
 	}
 	return nil, false
 }
