@@ -77,7 +77,7 @@ func Examine(h mailflow.Header, ours string, trusted []string) Examination {
 			by = slices.IndexFunc(trusted, func(t string) bool { return isTrusted(t, r.ID) })
 		}
 		switch {
-		case r.ID == ours, !ok && r.ID == "" && mentions(value, ours):
+		case r.ID != "" && r.ID == ours, !ok && r.ID == "" && mentions(value, ours):
 			e.Forged = append(e.Forged, f)
 		case by < 0:
 			if len(e.Others) < MaxOthers && !slices.Contains(e.Others, r.ID) {

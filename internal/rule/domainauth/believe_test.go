@@ -76,6 +76,15 @@ func TestExamine(t *testing.T) {
 	}
 }
 
+// TestExamineWithoutAName takes nothing for a forgery where we have no name.
+func TestExamineWithoutAName(t *testing.T) {
+	t.Parallel()
+	h := mailflow.ParseHeader([]byte("Authentication-Results: spf=pass\r\nAuthentication-Results: (\r\n\r\n"))
+	if e := Examine(h, "", nil); len(e.Forged) > 0 {
+		t.Errorf("%d forged", len(e.Forged))
+	}
+}
+
 // TestExamineIsBounded reads headers that are as long as they may be, in a time
 // that grows with their length only.
 func TestExamineIsBounded(t *testing.T) {
