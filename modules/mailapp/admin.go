@@ -38,6 +38,15 @@ func init() {
 //	GET  /mail/unrouted/ID              one entry of it
 //	GET  /mail/unrouted/ID/message      its message, as it came
 //	POST /mail/unrouted/ID/drop         throw it away
+//	POST /mail/unrouted/ID/route        put it into a thread: alias or thread
+//	GET  /mail/aliases                  what opens threads, of configuration and store
+//	any  /mail/aliases/ADDRESS          GET, PUT, PATCH or DELETE one
+//	GET  /mail/contacts                 who is known: address, limit
+//	any  /mail/contacts/ID              GET, PUT, PATCH or DELETE one
+//	GET  /mail/threads                  threads: model, state, text, limit, before
+//	any  /mail/threads/ID               GET, PUT or PATCH one
+//	GET  /mail/threads/ID/posts/POST/message  the mail of a post, as it came
+//	POST /mail/threads/ID/follow        follow it: contact, notes; so unfollow
 //	POST /mail/outgoing/NAME/test       try a server without sending: from, rcpt
 //	POST /mail/doctor                   which ports of the outgoing servers answer: server
 //	POST /mail/oauth/NAME/begin         log a server in with OAuth2: flow, redirect
@@ -45,8 +54,10 @@ func init() {
 //	POST /mail/explain                  what would become of a message, and why
 //
 // Arguments of a GET stand in the query; those of a POST there or in a JSON
-// object. Caddy's admin endpoint has no login on TCP, so the messages are
-// shown over a unix socket or remote admin only.
+// object; what a PUT or PATCH sets is a JSON object as a GET shows it. A PUT
+// sets all of it, a PATCH what it names. Caddy's admin endpoint has no login on
+// TCP, so messages, and the texts of posts, are shown over a unix socket or
+// remote admin only.
 type Admin struct {
 	live func() (operator, error)
 	// services returns the running configuration; nil if there is none.
@@ -58,6 +69,7 @@ type operator interface {
 	Store() (mailflow.Store, error)
 	Act(ctx context.Context, id string, act mailflow.QueueAct) error
 	Test(ctx context.Context, name string, from, rcpt mailflow.Address) (mailflow.TestReport, error)
+	Route(ctx context.Context, id, thread string, to mailflow.Address) (string, error)
 	Status(ctx context.Context) (*engine.Status, error)
 	Ready(ctx context.Context) error
 }
@@ -100,6 +112,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		on(get, "/mail/unrouted/{id}", a.showUnrouted),
 		on(get, "/mail/unrouted/{id}/message", a.unroutedMessage),
 		on(post, "/mail/unrouted/{id}/drop", a.dropUnrouted),
+		on(post, "/mail/unrouted/{id}/route", a.routeUnrouted),
 		on(post, "/mail/outgoing/{name}/test", a.testOutgoing),
 		on(post, "/mail/doctor", a.doctor),
 		on(post, "/mail/explain", a.explain),
@@ -107,6 +120,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 			return apiError(http.StatusNotFound, "there is no %s in the admin API", r.URL.Path)
 		})},
 	}
+	routes = append(routes, a.directoryRoutes()...)
 	routes = append(routes, oauthRoutes(liveAccount)...)
 	for _, kind := range orders {
 		routes = append(routes, on(post, "/mail/queue/{id}/"+string(kind), func(w http.ResponseWriter, r *http.Request) error {

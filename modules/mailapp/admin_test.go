@@ -100,6 +100,22 @@ func (f *fakeOperator) Test(ctx context.Context, name string, from, rcpt mailflo
 	return f.report, ctx.Err()
 }
 
+func (f *fakeOperator) Route(_ context.Context, id, thread string, to mailflow.Address) (string, error) {
+	switch {
+	case thread == "gone":
+		return "", fmt.Errorf("thread gone: %w", mailflow.ErrNoRecord)
+	case to.Local == "nobody":
+		return "", engine.ErrNoAlias
+	case !f.box[0].Routed.IsZero() || !f.box[0].Dropped.IsZero():
+		return "", mailflow.ErrState
+	}
+	f.box[0].Routed = noon
+	if thread == "" {
+		thread = "opened-by-" + to.Local
+	}
+	return thread, nil
+}
+
 func (f *fakeOperator) Deliveries(_ context.Context, q mailflow.QueueQuery) ([]mailflow.Queued, error) {
 	f.pages++
 	var found []mailflow.Queued
@@ -185,7 +201,7 @@ func call(t *testing.T, f *fakeOperator, r *http.Request) (int, string) {
 	return w.Code, w.Body.String()
 }
 
-// adminOf returns the admin API on f, with errors as Caddy shows them.
+// adminOf returns the admin API on f.
 func adminOf(f *fakeOperator) *http.ServeMux {
 	admin := &Admin{live: func() (operator, error) {
 		if f.stopped {
@@ -198,6 +214,11 @@ func adminOf(f *fakeOperator) *http.ServeMux {
 			{Name: "relay", FromFilter: []string{"tester@relay.example"}},
 		}}
 	}}
+	return muxOf(admin)
+}
+
+// muxOf serves the routes of admin, with errors as Caddy shows them.
+func muxOf(admin *Admin) *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, route := range admin.Routes() {
 		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -267,11 +288,22 @@ func TestAdmin(t *testing.T) {
 		{name: "unrouted drop twice", method: "POST", target: "/mail/unrouted/m-u/drop", change: func(f *fakeOperator) { f.box[0].Dropped = noon }, status: 409, want: "dropped before"},
 		{name: "unrouted drop none", method: "POST", target: "/mail/unrouted/m-x/drop", status: 404, want: "no such record"},
 
+		{name: "unrouted route", method: "POST", target: "/mail/unrouted/m-u/route", body: `{"thread":"t1"}`, status: 200, want: `"routed":"2026-11-21T12:00:00Z",`},
+		{name: "unrouted route by alias", method: "POST", target: "/mail/unrouted/m-u/route?alias=sales@a.example", status: 200, want: `"thread":"opened-by-sales"`},
+		{name: "unrouted route none", method: "POST", target: "/mail/unrouted/m-x/route?thread=t1", status: 404, want: "unrouted message m-x: no such record"},
+		{name: "unrouted route nowhere", method: "POST", target: "/mail/unrouted/m-u/route", status: 400, want: "name the alias or the thread"},
+		{name: "unrouted route to both", method: "POST", target: "/mail/unrouted/m-u/route?thread=t1&alias=sales@a.example", status: 400, want: "name the alias or the thread"},
+		{name: "unrouted route to no alias", method: "POST", target: "/mail/unrouted/m-u/route?alias=nobody@a.example", status: 404, want: "nobody@a.example is no alias; `mail alias list` shows them"},
+		{name: "unrouted route to no address", method: "POST", target: "/mail/unrouted/m-u/route?alias=sales", status: 400, want: "no full address"},
+		{name: "unrouted route to no thread", method: "POST", target: "/mail/unrouted/m-u/route?thread=gone", status: 404, want: "thread gone: no such record"},
+		{name: "unrouted route twice", method: "POST", target: "/mail/unrouted/m-u/route?thread=t1", change: func(f *fakeOperator) { f.box[0].Routed = noon }, status: 409, want: "was put into a thread before"},
+		{name: "unrouted route dropped", method: "POST", target: "/mail/unrouted/m-u/route?thread=t1", change: func(f *fakeOperator) { f.box[0].Dropped = noon }, status: 409, want: "was dropped before"},
+
 		{name: "test", method: "POST", target: "/mail/outgoing/relay/test", body: `{"from":"a@b.example"}`, status: 200, want: `"ok":true`},
 		{name: "test none", method: "POST", target: "/mail/outgoing/other/test", status: 404, want: `no outgoing server is named \"other\"`},
 		{name: "test bad address", method: "POST", target: "/mail/outgoing/relay/test?rcpt=a@", status: 400, want: `rcpt \"a@\"`},
 		{name: "test stopped", method: "POST", target: "/mail/outgoing/relay/test", change: func(f *fakeOperator) { f.stopped = true }, status: 503, want: "not running"},
-		{name: "nothing there", target: "/mail/threads", status: 404, want: "there is no /mail/threads"},
+		{name: "nothing there", target: "/mail/blacklist", status: 404, want: "there is no /mail/blacklist"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/mailcaddy/mailcaddy/internal/engine"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -25,8 +26,10 @@ type unroutedEntry struct {
 	Reason  string    `json:"reason"`
 	At      time.Time `json:"at"`
 	Bytes   int64     `json:"bytes"`
-	// Dropped is when an operator threw it away; absent while it waits.
+	// Dropped is when an operator threw it away, Routed when one put it into a
+	// thread; both are absent while it waits.
 	Dropped time.Time `json:"dropped,omitzero"`
+	Routed  time.Time `json:"routed,omitzero"`
 
 	EnvelopeFrom string `json:"envelope_from"`
 	Listener     string `json:"listener"`
@@ -41,7 +44,7 @@ func boxEntry(ctx context.Context, s mailflow.Store, u *mailflow.Unrouted) (unro
 	}
 	e := unroutedEntry{
 		ID: u.Message, From: m.From, To: addressTexts(u.Recipients), Subject: m.Subject,
-		Reason: u.Reason, At: u.At, Bytes: m.Size, Dropped: u.Dropped,
+		Reason: u.Reason, At: u.At, Bytes: m.Size, Dropped: u.Dropped, Routed: u.Routed,
 		EnvelopeFrom: m.Envelope.From.String(), Listener: m.Peer.Listener, MessageID: m.MessageID,
 	}
 	if e.From == "" {
@@ -141,10 +144,73 @@ func (a *Admin) dropUnrouted(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	err = store.DropUnrouted(r.Context(), id, time.Now())
 	if errors.Is(err, mailflow.ErrState) {
-		return apiError(http.StatusConflict, "unrouted message %s was dropped before", id)
+		return over(r.Context(), store, id)
 	}
 	if err != nil {
 		return refusal(fmt.Errorf("unrouted message %s: %w", id, err))
 	}
 	return replyUnrouted(w, r, store)
+}
+
+// over says what became of an entry of the box that does not wait any more.
+func over(ctx context.Context, store mailflow.Store, id string) error {
+	u, err := unrouted(ctx, store, id)
+	switch {
+	case err != nil:
+		return refusal(err)
+	case !u.Routed.IsZero():
+		return apiError(http.StatusConflict, "unrouted message %s was put into a thread before", id)
+	}
+	return apiError(http.StatusConflict, "unrouted message %s was dropped before", id)
+}
+
+// routedEntry is an entry that was put into a thread.
+type routedEntry struct {
+	unroutedEntry
+
+	Thread string `json:"thread"`
+}
+
+// routeUnrouted answers POST /mail/unrouted/ID/route with the entry as it then
+// is, and its thread.
+func (a *Admin) routeUnrouted(w http.ResponseWriter, r *http.Request) error {
+	args, err := arguments(w, r, "alias", "thread")
+	if err != nil {
+		return err
+	}
+	if (args["alias"] == "") == (args["thread"] == "") {
+		return apiError(http.StatusBadRequest, "name the alias or the thread that gets the message")
+	}
+	var to mailflow.Address
+	if args["alias"] != "" {
+		if to, err = aliasAddress(args["alias"]); err != nil {
+			return apiError(http.StatusBadRequest, "alias: %w", err)
+		}
+	}
+	op, store, err := a.store()
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	if _, err := unrouted(r.Context(), store, id); err != nil {
+		return refusal(err)
+	}
+	routed := routedEntry{}
+	routed.Thread, err = op.Route(r.Context(), id, args["thread"], to)
+	switch {
+	case errors.Is(err, mailflow.ErrState):
+		return over(r.Context(), store, id)
+	case errors.Is(err, engine.ErrNoAlias):
+		return apiError(http.StatusNotFound, "%s is no alias; `mail alias list` shows them, `mail alias set` makes one", to)
+	case err != nil:
+		return refusal(fmt.Errorf("unrouted message %s: %w", id, err))
+	}
+	u, err := unrouted(r.Context(), store, id)
+	if err != nil {
+		return refusal(err)
+	}
+	if routed.unroutedEntry, err = boxEntry(r.Context(), store, u); err != nil {
+		return refusal(err)
+	}
+	return reply(w, http.StatusOK, routed)
 }

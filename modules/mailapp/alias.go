@@ -80,31 +80,47 @@ func (a *Alias) resolve(address string) (mailflow.Alias, error) {
 	if err != nil {
 		return mailflow.Alias{}, err
 	}
-	resolved := mailflow.Alias{
-		Address: addr, Contact: cmp.Or(a.Contact, mailflow.ContactEveryone),
-		AcceptAutomatic: a.AcceptAutomatic, AnyDomain: a.AnyDomain,
-	}
+	expanded := *a
 	for _, f := range []struct {
-		name, from string
-		to         *string
+		name string
+		text *string
 	}{
-		{"model", a.Model, &resolved.Model},
-		{"owner", a.Owner, &resolved.Owner},
-		{"refuse", a.Refuse, &resolved.Refuse},
-		{"thread", a.Thread, &resolved.Thread},
-		{"parent", a.Parent, &resolved.Parent},
+		{"model", &expanded.Model},
+		{"owner", &expanded.Owner},
+		{"refuse", &expanded.Refuse},
+		{"thread", &expanded.Thread},
+		{"parent", &expanded.Parent},
 	} {
-		if *f.to, err = expand(f.from); err != nil {
+		if *f.text, err = expand(*f.text); err != nil {
 			return mailflow.Alias{}, fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
+	expanded.Set = nil
 	for key, value := range a.Set {
 		if value, err = expand(value); err != nil {
 			return mailflow.Alias{}, fmt.Errorf("set %s: %w", key, err)
 		}
-		put(&resolved.Set, key, value)
+		put(&expanded.Set, key, value)
+	}
+	return expanded.at(addr)
+}
+
+// at returns a as the alias at addr, with its texts as they stand.
+func (a *Alias) at(addr mailflow.Address) (mailflow.Alias, error) {
+	resolved := mailflow.Alias{
+		Address: addr, Model: a.Model, Contact: cmp.Or(a.Contact, mailflow.ContactEveryone),
+		Owner: a.Owner, Set: a.Set, Thread: a.Thread, Parent: a.Parent, Refuse: a.Refuse,
+		AcceptAutomatic: a.AcceptAutomatic, AnyDomain: a.AnyDomain,
 	}
 	return resolved, checkAlias(&resolved)
+}
+
+// optionsOf returns the options that make that alias.
+func optionsOf(a *mailflow.Alias) Alias {
+	return Alias{
+		Model: a.Model, Contact: a.Contact, Owner: a.Owner, Set: a.Set, Refuse: a.Refuse, Thread: a.Thread, Parent: a.Parent,
+		AcceptAutomatic: a.AcceptAutomatic, AnyDomain: a.AnyDomain,
+	}
 }
 
 // checkAlias refuses an alias that could not work, wherever it comes from, and

@@ -46,7 +46,8 @@ func mailCommand(cmd *cobra.Command) {
 	flags.StringP("config", "c", "", "Configuration file to find the address in")
 	flags.StringP("adapter", "a", "", "Name of the adapter of the configuration file")
 	flags.Bool("json", false, "Print JSON")
-	cmd.AddCommand(queueCommand(), unroutedCommand(), sendCommand(), testCommand(), doctorCommand(), oauthCommand(), explainCommand(), dkimCommand())
+	cmd.AddCommand(queueCommand(), unroutedCommand(), threadCommand(), aliasCommand(), contactCommand(), sendCommand(), testCommand())
+	cmd.AddCommand(doctorCommand(), oauthCommand(), explainCommand(), dkimCommand())
 }
 
 // group makes cmd one that does nothing but hold others.
@@ -85,11 +86,16 @@ func (c *adminClient) get(path string, out any) error {
 
 // post sends args as JSON and reads the answer into out.
 func (c *adminClient) post(path string, args map[string]string, out any) error {
-	body, err := json.Marshal(args)
+	return c.send(http.MethodPost, path, args, out)
+}
+
+// send sends v as JSON and reads the answer into out.
+func (c *adminClient) send(method, path string, v, out any) error {
+	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
-	return c.ask(http.MethodPost, path, bytes.NewReader(body), out)
+	return c.ask(method, path, bytes.NewReader(body), out)
 }
 
 func (c *adminClient) ask(method, path string, body io.Reader, out any) error {

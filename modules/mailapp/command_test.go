@@ -89,6 +89,11 @@ func TestCommands(t *testing.T) {
 		{name: "unrouted raw over TCP", args: "unrouted show m-u --raw", fails: "admin unix//"},
 		{name: "unrouted drop", args: "unrouted drop m-u", want: []string{"m-u is dropped now\n"}},
 		{name: "unrouted drop none", args: "unrouted drop m-x", fails: "no such record"},
+		{name: "unrouted route", args: "unrouted route m-u --thread t1", want: []string{"m-u is in thread t1 now\n"}},
+		{name: "unrouted route json", args: "unrouted route m-u m-x --alias sales@a.example --json", want: []string{`"thread": "opened-by-sales"`, `"error": "unrouted message m-x`}, fails: "no such record"},
+		{name: "unrouted route nowhere", args: "unrouted route m-u", fails: "at least one of the flags in the group [alias thread] is required"},
+		{name: "unrouted route to both", args: "unrouted route m-u --thread t1 --alias a@a.example", fails: "none of the others can be"},
+		{name: "unrouted show routed", args: "unrouted show m-u", change: func(f *fakeOperator) { f.box[0].Routed = noon }, want: []string{"Routed: "}},
 		{name: "test", args: "test outgoing relay --from a@b.example", want: []string{"STEP     TIME  RESULT\nconnect  1ms\n"}},
 		{name: "test failed", args: "test outgoing relay", change: func(f *fakeOperator) {
 			f.report = mailflow.TestReport{

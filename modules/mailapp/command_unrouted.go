@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -15,7 +16,7 @@ import (
 func unroutedCommand() *cobra.Command {
 	cmd := group(&cobra.Command{
 		Use:   "unrouted",
-		Short: "Lists received mail that nothing claimed, and drops it",
+		Short: "Lists received mail that nothing claimed, and routes or drops it",
 	})
 	drop := &cobra.Command{
 		Use:   "drop ID...",
@@ -33,7 +34,7 @@ func unroutedCommand() *cobra.Command {
 			})
 		},
 	}
-	cmd.AddCommand(unroutedListCommand(), unroutedShowCommand(), drop)
+	cmd.AddCommand(unroutedListCommand(), unroutedShowCommand(), unroutedRouteCommand(), drop)
 	return cmd
 }
 
@@ -99,14 +100,11 @@ func unroutedShowCommand() *cobra.Command {
 			if wantsJSON(cmd) {
 				return printJSON(cmd, e)
 			}
-			dropped := ""
-			if !e.Dropped.IsZero() {
-				dropped = clock(e.Dropped)
-			}
 			return fields(cmd, [][2]string{
 				{"Message", e.ID},
 				{"Reason", e.Reason},
-				{"Dropped", dropped},
+				{"Dropped", clockOrNothing(e.Dropped)},
+				{"Routed", clockOrNothing(e.Routed)},
 				{"From", e.From},
 				{"Sender", e.EnvelopeFrom},
 				{"To", strings.Join(e.To, ", ")},
@@ -120,4 +118,68 @@ func unroutedShowCommand() *cobra.Command {
 	}
 	rawFlag(cmd)
 	return cmd
+}
+
+// clockOrNothing returns t for a field that is left out when it is empty.
+func clockOrNothing(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return clock(t)
+}
+
+// routeResult is what became of an order to route, for --json.
+type routeResult struct {
+	ID     string `json:"id"`
+	Thread string `json:"thread,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// unroutedRouteCommand returns `mail unrouted route`.
+func unroutedRouteCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "route ID... --alias ADDRESS|--thread ID",
+		Short: "Puts messages of the unrouted box into a thread",
+		Long: "Puts messages of the unrouted box into the thread that is named, or into a new one\n" +
+			"as the alias opens it, whoever has sent them.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: runUnroutedRoute,
+	}
+	cmd.Flags().String("alias", "", "The alias that opens a thread for each")
+	cmd.Flags().String("thread", "", "The thread that gets them")
+	cmd.MarkFlagsOneRequired("alias", "thread")
+	cmd.MarkFlagsMutuallyExclusive("alias", "thread")
+	return cmd
+}
+
+func runUnroutedRoute(cmd *cobra.Command, ids []string) error {
+	c, err := newAdminClient(cmd)
+	if err != nil {
+		return err
+	}
+	args := make(map[string]string)
+	for _, name := range []string{"alias", "thread"} {
+		if f := cmd.Flag(name); f.Changed {
+			args[name] = f.Value.String()
+		}
+	}
+	results := make([]routeResult, len(ids))
+	var errs []error
+	for i, id := range ids {
+		var e routedEntry
+		err := c.post("/mail/unrouted/"+url.PathEscape(id)+"/route", args, &e)
+		results[i] = routeResult{ID: id, Thread: e.Thread}
+		if err != nil {
+			results[i].Error = err.Error()
+			errs = append(errs, err)
+			continue
+		}
+		if !wantsJSON(cmd) {
+			errs = append(errs, say(cmd, "%s is in thread %s now\n", printable(id), printable(e.Thread)))
+		}
+	}
+	if wantsJSON(cmd) {
+		errs = append(errs, printJSON(cmd, results))
+	}
+	return errors.Join(errs...)
 }

@@ -6,13 +6,13 @@ import "go.uber.org/zap"
 
 // finding is something that loads, and that an operator should know.
 type finding struct {
-	message string
-	fields  []zap.Field
+	message, nextStep string
+	fields            []zap.Field
 }
 
 // found makes a finding; nextStep is what the operator can do.
 func found(message, nextStep string, fields ...zap.Field) finding {
-	return finding{message, append(fields, zap.String("next_step", nextStep))}
+	return finding{message, nextStep, append(fields, zap.String("next_step", nextStep))}
 }
 
 // warn tells what lint found.
