@@ -133,7 +133,7 @@ func TestRoutes(t *testing.T) {
 		{mailflow.Outbound, "@far rcpt far.example\nhold @far\nchoose_server", "a: deliver by relay | b: deliver by relay | c: hold for relay: held by the route", "1 choose_server:server_chosen hold:held"},
 		{mailflow.Inbound, "@far rcpt far.example\n@b rcpt b@mycompany.com\nhold\nreject @far 550 no\ndrop @b", "a: hold: held by the route | b: drop: dropped by the route | c: 550 5.7.1 no", "1 reject:rejected drop:dropped hold:held"},
 		{mailflow.Outbound, "hold outer\nhold inner\nchoose_server", "a: hold for relay: inner | b: hold for relay: inner | c: hold for relay: inner", "1 choose_server:server_chosen hold:held"},
-		{mailflow.Outbound, "@far rcpt far.example\nhandle @far {\n hold inside\n tag k v\n}\nchoose_server", "a: deliver by relay | b: deliver by relay | c: hold for relay: inside", "1 choose_server:server_chosen hold:held"},
+		{mailflow.Outbound, "@far rcpt far.example\nhandle @far {\n hold inside\n tag k v\n}\nchoose_server", "a: deliver by relay | b: deliver by relay | c: hold for relay: inside", "1 tag:tagged choose_server:server_chosen hold:held"},
 		{mailflow.Inbound, "handle {\n @b rcpt b@mycompany.com\n drop @b\n}\nunrouted", "a: unrouted: R | b: drop: dropped by the route | c: unrouted: R", "1 drop:dropped unrouted:unrouted"},
 		{mailflow.Inbound, "reject @later 550 no\n@later rcpt c@far.example", "a: pending | b: pending | c: 550 5.7.1 no", "1 reject:rejected"},
 		{mailflow.Inbound, "@x rcpt c@far.example\n@y rcpt b@mycompany.com\nreject @x @y 550 no", "a: pending | b: 550 5.7.1 no | c: 550 5.7.1 no", "1 reject:rejected"},
