@@ -36,7 +36,6 @@ const (
 	codeAliasThread = "alias_thread"
 	codeThreadGone  = "thread_gone"
 	codeOwner       = "owner_unknown"
-	codeWithOthers  = "with_others"
 )
 
 // Handle implements mailflow.Handler.
@@ -77,8 +76,13 @@ func (h *Aliases) Handle(ctx context.Context, tx *mailflow.Transaction, next mai
 			}
 		}
 	}
-	if found && h.odoo() {
+	switch {
+	case found && h.odoo():
 		h.others(tx, met)
+	case found:
+		if err := h.besides(tx); err != nil {
+			return err
+		}
 	}
 	return next(ctx, tx)
 }

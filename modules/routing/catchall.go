@@ -18,9 +18,8 @@ func init() { caddy.RegisterModule(new(Catchall)) }
 
 // Catchall ends what came to a catchall address and answers nothing: such an
 // address collects answers and has no other use. The mail is refused with that
-// explanation, unless it is in a thread already by another of its recipients.
-// Former names of the address count too. An answer to a message of ours that
-// belongs to no thread is left to the handlers behind.
+// explanation. Former names of the address count too. An answer to a message
+// of ours that belongs to no thread is left to the handlers behind.
 //
 // It stands behind replies and aliases.
 type Catchall struct{ receiver }
@@ -59,10 +58,6 @@ func (h *Catchall) Handle(ctx context.Context, tx *mailflow.Transaction, next ma
 
 // end decides about the catchall address rcpt of d.
 func (h *Catchall) end(tx *mailflow.Transaction, rcpt mailflow.Address, d *mailflow.Domain) error {
-	if a, ok := posted(tx); ok {
-		tx.Trace.Won(codeWithOthers, "it is in a thread by another recipient")
-		return tx.Claim(rcpt, a)
-	}
 	if aside, err := h.setAside(tx, rcpt); aside {
 		return err
 	}

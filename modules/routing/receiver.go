@@ -148,6 +148,30 @@ func posted(tx *mailflow.Transaction) (mailflow.PostTo, bool) {
 	return mailflow.PostTo{}, false
 }
 
+// codeWithOthers is the code of the trace for a recipient that is no other
+// one than those that are in a thread.
+const codeWithOthers = "with_others"
+
+// besides claims the catchall addresses for the thread that another recipient
+// is in by now: nothing of their own becomes of them. A handler sees the
+// claims of others only while it decides about both.
+func (r *receiver) besides(tx *mailflow.Transaction) error {
+	a, ok := posted(tx)
+	if !ok {
+		return nil
+	}
+	for _, rcpt := range tx.Pending() {
+		if _, is := r.isCatchall(rcpt.Address); !is {
+			continue
+		}
+		tx.Trace.Note(codeWithOthers, rcpt.Address.String()+" has the mail in the thread of another recipient")
+		if err := tx.Claim(rcpt.Address, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // The codes of the trace for mail that machines send, and the tag that it gets.
 const (
 	codeAutomatic = "automatic"

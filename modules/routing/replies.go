@@ -65,6 +65,9 @@ func (h *Replies) Handle(ctx context.Context, tx *mailflow.Transaction, next mai
 				break
 			}
 		}
+		if err == nil {
+			err = h.besides(tx)
+		}
 		if err == nil && a.quoted.Loops() {
 			claimAll(tx, mailflow.Unroute{Reason: "it answers a refusal and no thread"}, codeAnswerRefusal,
 				"it answers a refusal and no thread, so that it may be a loop")
