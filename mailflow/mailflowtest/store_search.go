@@ -95,13 +95,11 @@ func (t *storeTest) undigested(limit int, want ...mailflow.Post) {
 }
 
 // digest writes the digest of a post.
-func (t *storeTest) digest(post, text string) *mailflow.Digest {
+func (t *storeTest) digest(post, text string) {
 	t.Helper()
-	d := &mailflow.Digest{Text: text, HTML: "<p>" + text + "</p>"}
-	if err := t.store.PutDigest(t.Context(), post, d); err != nil {
+	if err := t.store.PutDigest(t.Context(), post, &mailflow.Digest{Text: text, HTML: "<p>" + text + "</p>"}); err != nil {
 		t.Fatalf("PutDigest(%s): %v", post, err)
 	}
-	return d
 }
 
 func testUndigested(t *storeTest) {

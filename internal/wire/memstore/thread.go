@@ -40,13 +40,13 @@ func (t *talk) check(p *mailflow.Postings, fresh newcomers) error {
 		if th.ID == "" {
 			return errors.New("thread without ID")
 		}
-		if err := fresh.take("thread", th.ID, t.threads[th.ID] != nil); err != nil {
+		if err := take(fresh, "thread", th.ID, t.threads); err != nil {
 			return err
 		}
 		if th.Foreign == "" {
 			continue
 		}
-		if err := fresh.take("thread of", th.Model+" "+th.Foreign, t.of(th.Model, th.Foreign) != nil); err != nil {
+		if err := take(fresh, "thread of", mailflow.FactKey(th.Model, th.Foreign), t.byForeign()); err != nil {
 			return err
 		}
 	}
@@ -58,7 +58,7 @@ func (t *talk) check(p *mailflow.Postings, fresh newcomers) error {
 		if err := t.mustHave(post.Thread, fresh); err != nil {
 			return fmt.Errorf("post %s: %w", post.ID, err)
 		}
-		if err := fresh.take("post", post.ID, t.posts[post.ID] != nil); err != nil {
+		if err := take(fresh, "post", post.ID, t.posts); err != nil {
 			return err
 		}
 	}
@@ -129,12 +129,18 @@ func (t *talk) renamed(message, ref string) {
 
 // of returns the thread that the application knows by foreign; nil if none.
 func (t *talk) of(model, foreign string) *mailflow.Thread {
+	return t.byForeign()[mailflow.FactKey(model, foreign)]
+}
+
+// byForeign returns the threads that the application knows, by model and ID.
+func (t *talk) byForeign() map[string]*mailflow.Thread {
+	known := make(map[string]*mailflow.Thread)
 	for _, th := range t.threads {
-		if foreign != "" && th.Model == model && th.Foreign == foreign {
-			return th
+		if th.Foreign != "" {
+			known[mailflow.FactKey(th.Model, th.Foreign)] = th
 		}
 	}
-	return nil
+	return known
 }
 
 // contact returns the place of a contact; -1 if there is none.

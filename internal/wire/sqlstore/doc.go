@@ -34,4 +34,13 @@
 // orders the two things that could send a mail twice: a claim holds it from
 // before the rows are read until they are marked, and a finished delivery
 // keeps its mark until after the commit.
+//
+// # Threads
+//
+// Threads, posts and people are rows like others, written by the commit of the
+// mail that they come from. Posts are found by what an answer quotes through
+// the hash of each name, so that a row of the index is small and a million of
+// them are found as quickly as a thousand. What is searched is written with the
+// digest of a post, behind the commit: until then the name of a new thread and
+// the text of a new post are not found by their words.
 package sqlstore

@@ -100,7 +100,7 @@ func (s *Store) finish(c *change, f *finished) error {
 	if err := c.writePostings(&f.postings); err != nil {
 		return err
 	}
-	if err := errors.Join(c.renamed(f.Outcome.Deliveries), c.renamed(f.Outcome.Parted)); err != nil {
+	if err := errors.Join(c.renamed(f.Deliveries), c.renamed(f.Parted)); err != nil {
 		return err
 	}
 	for _, r := range f.reports {

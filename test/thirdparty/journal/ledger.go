@@ -71,7 +71,7 @@ func (s *store) mayCommit(d *mailflow.Decision, fresh newcomers) error {
 	if err := s.checkFacts(d.Facts); err != nil {
 		return err
 	}
-	if err := fresh.take("message", d.Message.ID, s.messages[d.Message.ID] != nil); err != nil {
+	if err := take(fresh, "message", d.Message.ID, s.messages); err != nil {
 		return err
 	}
 	if err := s.checkNew(d.Deliveries, fresh); err != nil {
@@ -129,7 +129,7 @@ func checkDelivery(d *mailflow.Delivery) error {
 // checkNew reports a delivery whose ID is taken.
 func (s *store) checkNew(ds []mailflow.Delivery, fresh newcomers) error {
 	for _, d := range ds {
-		if err := fresh.take("delivery", d.ID, s.deliveries[d.ID] != nil); err != nil {
+		if err := take(fresh, "delivery", d.ID, s.deliveries); err != nil {
 			return err
 		}
 	}
@@ -140,12 +140,12 @@ func (s *store) checkNew(ds []mailflow.Delivery, fresh newcomers) error {
 // about to add.
 type newcomers map[[2]string]bool
 
-// take adds a row, unless its key is taken already.
-func (n newcomers) take(kind, key string, taken bool) error {
-	if taken || n[[2]string{kind, key}] {
+// take adds a row to fresh, unless its key is among the rows or taken already.
+func take[V any](fresh newcomers, kind, key string, rows map[string]V) error {
+	if _, there := rows[key]; there || fresh[[2]string{kind, key}] {
 		return fmt.Errorf("%s %s: %w", kind, key, mailflow.ErrDuplicate)
 	}
-	n[[2]string{kind, key}] = true
+	fresh[[2]string{kind, key}] = true
 	return nil
 }
 

@@ -21,13 +21,13 @@ func (t *tables) checkPostings(p *mailflow.Postings, fresh newcomers) error {
 		if th.ID == "" {
 			return errors.New("thread without ID")
 		}
-		if err := fresh.take("thread", th.ID, t.threads[th.ID] != nil); err != nil {
+		if err := take(fresh, "thread", th.ID, t.threads); err != nil {
 			return err
 		}
 		if th.Foreign == "" {
 			continue
 		}
-		if err := fresh.take("thread of", th.Model+" "+th.Foreign, t.threadOf(th.Model, th.Foreign) != nil); err != nil {
+		if err := take(fresh, "thread of", mailflow.FactKey(th.Model, th.Foreign), t.byForeign()); err != nil {
 			return err
 		}
 	}
@@ -39,7 +39,7 @@ func (t *tables) checkPostings(p *mailflow.Postings, fresh newcomers) error {
 		if err := t.mustHave(post.Thread, fresh); err != nil {
 			return fmt.Errorf("post %s: %w", post.ID, err)
 		}
-		if err := fresh.take("post", post.ID, t.posts[post.ID] != nil); err != nil {
+		if err := take(fresh, "post", post.ID, t.posts); err != nil {
 			return err
 		}
 	}
@@ -114,16 +114,6 @@ func (t *tables) applyAlias(a *mailflow.Alias, gone bool) {
 	t.version = max(t.version, a.Version)
 }
 
-// posted reports whether a post refers to a message.
-func (s *store) posted(message string) bool {
-	for _, p := range s.posts {
-		if p.Message == message {
-			return true
-		}
-	}
-	return false
-}
-
 // renamed adds to changes the posts that get a reference, since their messages
 // got other Message-Ids on the way.
 func (s *store) renamed(changes []change, ds []mailflow.Delivery) []change {
@@ -149,12 +139,18 @@ func (s *store) renamed(changes []change, ds []mailflow.Delivery) []change {
 
 // threadOf returns the thread that the application knows by foreign; nil if none.
 func (t *tables) threadOf(model, foreign string) *mailflow.Thread {
+	return t.byForeign()[mailflow.FactKey(model, foreign)]
+}
+
+// byForeign returns the threads that the application knows, by model and ID.
+func (t *tables) byForeign() map[string]*mailflow.Thread {
+	known := make(map[string]*mailflow.Thread)
 	for _, th := range t.threads {
-		if foreign != "" && th.Model == model && th.Foreign == foreign {
-			return th
+		if th.Foreign != "" {
+			known[mailflow.FactKey(th.Model, th.Foreign)] = th
 		}
 	}
-	return nil
+	return known
 }
 
 // contact returns the place of a contact; -1 if there is none.
