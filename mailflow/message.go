@@ -42,7 +42,8 @@ type HeaderChange struct {
 	// Name is the field name.
 	Name string `json:"name"`
 	// Value is the new text, ASCII with encoded words or UTF-8; it has no line
-	// break. Empty for [HeaderRemove].
+	// break. For [HeaderRemove] it is empty, or a part that the fields which are
+	// taken away have in their text, in any case of letters.
 	Value string `json:"value,omitempty"`
 }
 
@@ -54,5 +55,5 @@ const (
 	HeaderSet    HeaderOp = "set"    // takes the place of all fields of that name
 	HeaderAdd    HeaderOp = "add"    // stands before the others
 	HeaderEnsure HeaderOp = "ensure" // is added when no field of that name is there
-	HeaderRemove HeaderOp = "remove" // takes all fields of that name away
+	HeaderRemove HeaderOp = "remove" // takes the fields of that name away
 )

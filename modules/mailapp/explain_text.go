@@ -183,6 +183,9 @@ func (t *textTree) dmarc(d *engine.ExplainedDelivery) {
 func changeText(c mailflow.HeaderChange) string {
 	switch c.Op {
 	case mailflow.HeaderRemove:
+		if c.Value != "" {
+			return "remove " + c.Name + " with " + c.Value
+		}
 		return "remove " + c.Name
 	case mailflow.HeaderEnsure:
 		return "add, unless it is there, " + c.Name + ": " + c.Value

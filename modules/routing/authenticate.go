@@ -28,8 +28,9 @@ func init() { caddy.RegisterModule(new(Authenticate)) }
 // be the sender's. "*.example.com" names all hosts of a provider that has a
 // name for each, such as mx1.example.com.
 //
-// A field in the gateway's own name that comes from outside is a forgery and
-// never believed. The handler looks up nothing: it believes no peer that
+// A field in the gateway's own name that comes from outside is a forgery: it is
+// never believed, and taken out when the mail is sent on (RFC 8601 section 5).
+// Where one hides that name, all Authentication-Results are taken out. The handler looks up nothing: it believes no peer that
 // nobody vouches for.
 type Authenticate struct {
 	hostname string
@@ -76,6 +77,9 @@ func (h *Authenticate) Handle(ctx context.Context, tx *mailflow.Transaction, nex
 	}
 	e := domainauth.Examine(tx.Message.Header, h.hostname, tx.Peer.TrustAuth)
 	h.note(tx, &e)
+	if len(e.Forged) > 0 {
+		tx.ChangeHeader(h.takeOut(e.Forged))
+	}
 	for _, r := range append(proven, e.Results()...) {
 		if !slices.Contains(tx.Auth, r) {
 			tx.Auth = append(tx.Auth, r)
@@ -94,6 +98,17 @@ func (h *Authenticate) domainOf(p *mailflow.Peer) string {
 		return d.Name
 	}
 	return ""
+}
+
+// takeOut returns the change that takes the forgeries out of what is sent.
+func (h *Authenticate) takeOut(forged []mailflow.Field) mailflow.HeaderChange {
+	c := mailflow.HeaderChange{Op: mailflow.HeaderRemove, Name: domainauth.ResultsField, Value: strings.ToLower(h.hostname)}
+	for _, f := range forged {
+		if !strings.Contains(strings.ToLower(f.Value()), c.Value) {
+			c.Value = "" // written in disguise
+		}
+	}
+	return c
 }
 
 // note says what the fields of the mail are worth.

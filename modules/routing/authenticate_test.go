@@ -142,3 +142,22 @@ func TestAuthenticateTells(t *testing.T) {
 		}
 	}
 }
+
+// TestAuthenticateTakesOut holds what is not sent on.
+func TestAuthenticateTakesOut(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]string{
+		with("dmarc=pass"):                       "[]",
+		forgedOurs + with("dmarc=pass"):          "[{remove Authentication-Results mx.mycompany.com}]",
+		forgedOurs + strings.ToUpper(forgedOurs): "[{remove Authentication-Results mx.mycompany.com}]",
+		forgedOurs + "Authentication-Results: \"mx.my\\company.com\"; dmarc=pass\n": "[{remove Authentication-Results }]",
+	} {
+		tx := fetched(t, header)
+		if err := mustBuild(t, mailflow.Inbound, "authenticate\nunrouted").Run(t.Context(), tx, mailflow.Done); err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(tx.HeaderChanges()); got != want {
+			t.Errorf("%q\ngives %s\nwant  %s", header, got, want)
+		}
+	}
+}

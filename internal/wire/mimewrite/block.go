@@ -55,7 +55,10 @@ func (b *block) apply(c mailflow.HeaderChange, mode charset) error {
 		return fmt.Errorf("%q is no field name", c.Name)
 	}
 	if c.Op == mailflow.HeaderRemove {
-		b.remove(c.Name)
+		part := strings.ToLower(c.Value)
+		b.fields = slices.DeleteFunc(b.fields, func(f mailflow.Field) bool {
+			return named(c.Name)(f) && strings.Contains(strings.ToLower(f.Value()), part)
+		})
 		return nil
 	}
 	if strings.ContainsAny(c.Value, "\r\n\x00") {

@@ -55,6 +55,8 @@ func TestHeaderChanges(t *testing.T) {
 		{"add", "", []mailflow.HeaderChange{change("add", "X-A", "0")}, "X-A: 0\n" + kept},
 		{"ensure, there", "", []mailflow.HeaderChange{change("ensure", "subject", "0")}, kept},
 		{"ensure, not there", "", []mailflow.HeaderChange{change("ensure", "Date", "now")}, "Date: now\n" + kept},
+		{"remove a part", "", []mailflow.HeaderChange{change("remove", "X-A", "1")}, strings.Replace(kept, "X-A: 1\n", "", 1)},
+		{"remove no part", "", []mailflow.HeaderChange{change("remove", "X-A", "none")}, kept},
 		{"remove", "", []mailflow.HeaderChange{change("remove", "X-A", "")}, strings.Replace(kept, "X-A: 1\nx-a: 2\n", "", 1)},
 		{
 			"in order", "",
