@@ -36,6 +36,9 @@ const (
 	codeAliasThread = "alias_thread"
 	codeThreadGone  = "thread_gone"
 	codeOwner       = "owner_unknown"
+	// fixFlatParent is the code of the deliberate difference that a mail has
+	// no parent that it does not name; Odoo gives it the thread's first post.
+	fixFlatParent = "fix:flat_parent"
 )
 
 // Handle implements mailflow.Handler.
@@ -54,26 +57,13 @@ func (h *Aliases) Handle(ctx context.Context, tx *mailflow.Transaction, next mai
 	var met *mailflow.Reply
 	found := false
 	for _, r := range tx.Pending() {
-		as, err := h.aliases(ctx, tx, r.Address)
+		is, refused, err := h.openAll(ctx, tx, r, w)
 		if err != nil {
 			return err
 		}
-		for i := range as {
-			rcpt := r
-			if i > 0 {
-				// Odoo opens a thread for each alias that an address means.
-				if rcpt.Address = as[i].Address; !tx.AddRecipient(rcpt) {
-					continue
-				}
-			}
-			refused, err := h.open(ctx, tx, rcpt.Address, &as[i], w)
-			if err != nil {
-				return err
-			}
-			found = true
-			if refused != nil {
-				met = refused
-			}
+		found = found || is
+		if refused != nil {
+			met = refused
 		}
 	}
 	switch {
@@ -85,6 +75,31 @@ func (h *Aliases) Handle(ctx context.Context, tx *mailflow.Transaction, next mai
 		}
 	}
 	return next(ctx, tx)
+}
+
+// openAll decides about the recipient by all the aliases that it means, and
+// reports whether it means any. Odoo opens a thread for each; otherwise there
+// is one.
+func (h *Aliases) openAll(ctx context.Context, tx *mailflow.Transaction, rcpt mailflow.Recipient, w alias.Writer) (is bool, refused *mailflow.Reply, err error) {
+	as, err := h.aliases(ctx, tx, rcpt.Address)
+	if err != nil {
+		return false, nil, err
+	}
+	for i := range as {
+		if i > 0 {
+			if rcpt.Address = as[i].Address; !tx.AddRecipient(rcpt) {
+				continue
+			}
+		}
+		reply, err := h.open(ctx, tx, rcpt.Address, &as[i], w)
+		if err != nil {
+			return false, nil, err
+		}
+		if reply != nil {
+			refused = reply
+		}
+	}
+	return len(as) > 0, refused, nil
 }
 
 // others decides as Odoo about recipients that are no alias beside some that
@@ -141,6 +156,9 @@ func (h *Aliases) post(ctx context.Context, tx *mailflow.Transaction, rcpt mailf
 		}
 		if t != nil && t.State != reply.Gone {
 			tx.Trace.Won(codeAliasThread, a.Address.String()+" always writes to "+t.ID)
+			if h.odoo() {
+				tx.Trace.Note(fixFlatParent, "it quotes nothing, so that it answers no message of the thread")
+			}
 			action.Thread = t.ID
 			return tx.Claim(rcpt, action, append(facts, threadFact(t.ID))...)
 		}

@@ -49,13 +49,16 @@ func (r *receiver) writer(ctx context.Context, tx *mailflow.Transaction) (alias.
 	if w.Address.IsNull() || r.domains.Ours(w.Address) {
 		return w, nil
 	}
-	as, err := r.aliases(ctx, tx, w.Address)
-	if err != nil {
-		return w, err
+	if r.domains.Find(w.Address.Domain) != nil {
+		as, err := r.aliases(ctx, tx, w.Address)
+		if err != nil {
+			return w, err
+		}
+		if slices.ContainsFunc(as, func(a mailflow.Alias) bool { return a.Address.Is(w.Address) }) {
+			return w, nil
+		}
 	}
-	if slices.ContainsFunc(as, func(a mailflow.Alias) bool { return a.Address.Is(w.Address) }) {
-		return w, nil
-	}
+	var err error
 	if w.Contacts, err = tx.View.Contacts(ctx, w.Address); err != nil {
 		return w, fmt.Errorf("looking for the author: %w", err)
 	}

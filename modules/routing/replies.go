@@ -4,14 +4,12 @@ package routing
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
 	"github.com/mailcaddy/mailcaddy/internal/mailroute"
 	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
-	"github.com/mailcaddy/mailcaddy/internal/rule/auto"
 	"github.com/mailcaddy/mailcaddy/internal/rule/reply"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -55,6 +53,7 @@ func (h *Replies) Handle(ctx context.Context, tx *mailflow.Transaction, next mai
 		return err
 	}
 	switch {
+	case a == nil:
 	case h.odoo() && a.quoted.Loops():
 		claimAll(tx, mailflow.Drop{Reason: "it answers a refusal"}, codeAnswerRefusal, "it answers a refusal, so that it may be a loop")
 	case h.odoo():
@@ -143,38 +142,48 @@ func (h *Replies) answerAll(ctx context.Context, a *answer) error {
 	if err != nil {
 		return err
 	}
+	pending := a.tx.Pending()
+	if forward {
+		a.tx.Trace.Note(codeForward, "it answers "+t.ID+" of "+t.Model+", and is written to an alias of another model")
+		if pending, err = h.sameModel(ctx, a.tx, t.Model); err != nil {
+			return err
+		}
+	}
 	code, fs, err := h.refusal(ctx, a, via, t)
 	if err != nil {
 		return err
 	}
-	if forward {
-		a.tx.Trace.Note(codeForward, "it answers "+t.ID+" of "+t.Model+", and is written to an alias of another model")
+	if code == alias.CodeNotEmployee {
+		a.tx.Trace.Note(alias.FixExactContact, "employees are known by their whole addresses")
 	}
-	for _, r := range a.tx.Pending() {
-		if forward {
-			as, err := h.aliases(ctx, a.tx, r.Address)
-			if err != nil {
-				return err
-			}
-			if len(as) == 0 || as[0].Model != t.Model {
-				continue
-			}
-			a.tx.Trace.Note(fixSameModel, r.Address.String()+" is of the thread's own model")
-		}
+	for _, r := range pending {
 		if code != "" {
-			if code == alias.CodeNotEmployee {
-				a.tx.Trace.Note(alias.FixExactContact, "employees are known by their whole addresses")
-			}
-			if err := refuse(a.tx, r.Address, code, alias.Reply(code, via.Address, via.Refuse, h.domains.Find(via.Address.Domain))); err != nil {
-				return err
-			}
-			continue
+			err = refuse(a.tx, r.Address, code, alias.Reply(code, via.Address, via.Refuse, h.domains.Find(via.Address.Domain)))
+		} else {
+			err = a.post(r.Address, t, found, fs, via)
 		}
-		if err := a.post(r.Address, t, found, fs, via); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// sameModel returns the pending recipients that are aliases of that model:
+// they still answer the thread when another alias makes the mail a forward.
+func (h *Replies) sameModel(ctx context.Context, tx *mailflow.Transaction, model string) ([]mailflow.Recipient, error) {
+	var same []mailflow.Recipient
+	for _, r := range tx.Pending() {
+		as, err := h.aliases(ctx, tx, r.Address)
+		if err != nil {
+			return nil, err
+		}
+		if len(as) > 0 && as[0].Model == model {
+			tx.Trace.Note(fixSameModel, r.Address.String()+" is of the thread's own model")
+			same = append(same, r)
+		}
+	}
+	return same, nil
 }
 
 // forwards reports whether the mail is written to an alias of another model.
@@ -236,34 +245,6 @@ func (h *Replies) HandleRcpt(_ context.Context, _ *mailflow.Transaction, rcpt ma
 //
 //	replies
 func (*Replies) UnmarshalCaddyfile(d *caddyfile.Dispenser) error { return bare(d) }
-
-// study reads what the mail quotes, and what the store knows of it.
-func (h *Replies) study(ctx context.Context, tx *mailflow.Transaction) (*answer, error) {
-	a := &answer{
-		tx: tx, behavior: h.behavior, quoted: reply.Quotes(tx.Message.Header, h.behavior),
-		threads: make(map[string]*mailflow.Thread), follow: make(map[string][]mailflow.Follower),
-	}
-	a.fits = func(thread string) bool { return a.fitting(ctx, thread) }
-	a.known = func(thread string) *mailflow.Thread { return a.load(ctx, thread) }
-	h.noteHeader(tx)
-	a.kind, a.why = h.answering(tx)
-	var err error
-	if names := a.quoted.Lookup(); len(names) > 0 {
-		if a.posts, err = tx.View.Posts(ctx, names, maxPosts); err != nil {
-			return nil, fmt.Errorf("looking for the messages that it quotes: %w", err)
-		}
-	}
-	if err := a.lookUpRecords(ctx); err != nil {
-		return nil, err
-	}
-	if a.writer, err = h.writer(ctx, tx); err != nil {
-		return nil, err
-	}
-	if a.kind != auto.Human {
-		tx.Tag(tagAutomatic, string(a.kind))
-	}
-	return a, nil
-}
 
 var (
 	_ mailflow.RcptHandler  = (*Replies)(nil)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
 	"github.com/mailcaddy/mailcaddy/internal/rule/auto"
@@ -42,10 +43,44 @@ type answer struct {
 	fits  func(thread string) bool
 }
 
+// study reads what the mail quotes, and what the store knows of it; nil if
+// nothing names a thread.
+func (h *Replies) study(ctx context.Context, tx *mailflow.Transaction) (*answer, error) {
+	a := &answer{
+		tx: tx, behavior: h.behavior, quoted: reply.Quotes(tx.Message.Header, h.behavior),
+		threads: make(map[string]*mailflow.Thread), follow: make(map[string][]mailflow.Follower),
+	}
+	a.fits = func(thread string) bool { return a.fitting(ctx, thread) }
+	a.known = func(thread string) *mailflow.Thread { return a.load(ctx, thread) }
+	h.noteHeader(tx)
+	a.kind, a.why = h.answering(tx)
+	var err error
+	if names := a.quoted.Lookup(); len(names) > 0 {
+		if a.posts, err = tx.View.Posts(ctx, names, maxPosts); err != nil {
+			return nil, fmt.Errorf("looking for the messages that it quotes: %w", err)
+		}
+	}
+	names := a.quoted.Names(tx.Tokens, h.behavior)
+	byAddress := func(r mailflow.Recipient) bool { return reply.ByAddress(r.Address, tx.Tokens) != "" }
+	if len(a.posts) == 0 && len(names) == 0 && !a.quoted.Loops() && !slices.ContainsFunc(tx.Pending(), byAddress) {
+		return nil, nil //nolint:nilnil // nothing is no error here
+	}
+	if err := a.lookUpRecords(ctx, names); err != nil {
+		return nil, err
+	}
+	if a.writer, err = h.writer(ctx, tx); err != nil {
+		return nil, err
+	}
+	if a.kind != auto.Human {
+		tx.Tag(tagAutomatic, string(a.kind))
+	}
+	return a, nil
+}
+
 // lookUpRecords looks for the threads of the records that Odoo's ids name.
-func (a *answer) lookUpRecords(ctx context.Context) error {
+func (a *answer) lookUpRecords(ctx context.Context, names []reply.Named) error {
 	a.records = make(map[string]string)
-	for _, n := range a.quoted.Names(a.tx.Tokens, a.behavior) {
+	for _, n := range names {
 		if n.Model == "" || len(a.records) == maxRecords {
 			continue
 		}

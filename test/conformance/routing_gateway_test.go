@@ -10,7 +10,6 @@ import (
 	"maps"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -120,10 +119,7 @@ var box = mailflow.MustParseAddress("box@provider.example")
 // play lets the gateway decide about the mail of a case.
 func (w *world) play(t *testing.T, c *routingCase) routingVerdict {
 	t.Helper()
-	dir, err := os.MkdirTemp(filepath.Dir(w.template), "case")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := t.TempDir()
 	defer func() { _ = os.RemoveAll(dir) }()
 	mail, codes := w.config(c, dir)
 	if err := w.copyTo(dir); err != nil {

@@ -204,6 +204,7 @@ var routingFixes = []struct {
 	fields []string
 }{
 	{"loop_refusal", []string{fieldRefusals}},
+	{"flat_parent", []string{fieldMessages}},
 	{"one_subject", []string{fieldRecords, fieldMessages}},
 	{"same_model_alias", []string{fieldThreads, fieldRecords, fieldMessages}},
 	{"minted_id", []string{fieldOutcome, fieldThreads, fieldRecords, fieldMessages, fieldRefusals}},

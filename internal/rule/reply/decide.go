@@ -98,39 +98,46 @@ func Decide(q Quoted, f Found, tokens mailflow.Tokens, b mailflow.Behavior) Answ
 
 // evidence returns all that names a thread, the closest first.
 func (f *Found) evidence(q Quoted, tokens mailflow.Tokens, b mailflow.Behavior) []Evidence {
-	var found []Evidence
-	add := func(thread string, p Proof, quoted string) {
-		if thread != "" && (f.Candidate == nil || f.Candidate(thread)) {
-			found = append(found, Evidence{Thread: thread, Proof: p, Quoted: quoted})
-		}
-	}
-	add(f.Address, ProofAddress, "")
 	ids := q.ids(b)
+	found := []Evidence{{Thread: f.Address, Proof: ProofAddress}}
 	if b == mailflow.BehaviorOdoo {
-		for i := range f.Posts { // the newest first
-			for _, id := range ids {
-				if names(&f.Posts[i], id) {
-					add(f.Posts[i].Thread, ProofStored, id)
-				}
-			}
-		}
+		found = append(found, f.newest(ids)...)
 	}
 	for _, id := range ids {
-		for i := range f.Posts {
-			if b != mailflow.BehaviorOdoo && names(&f.Posts[i], id) {
-				add(f.Posts[i].Thread, ProofStored, id)
-			}
+		if b != mailflow.BehaviorOdoo {
+			found = append(found, f.stored(id, ProofStored)...)
 		}
-		if thread, _ := Minted(id, tokens); thread != "" {
-			add(thread, ProofSigned, id)
-		}
+		thread, _ := Minted(id, tokens)
+		found = append(found, Evidence{Thread: thread, Proof: ProofSigned, Quoted: id})
 	}
 	for _, n := range q.Names(tokens, b) {
-		add(f.Records[n.Quoted], ProofForeign, n.Quoted)
+		found = append(found, Evidence{Thread: f.Records[n.Quoted], Proof: ProofForeign, Quoted: n.Quoted})
 	}
+	if b != mailflow.BehaviorOdoo && q.Index != "" {
+		found = append(found, f.stored(q.Index, ProofIndex)...)
+	}
+	return slices.DeleteFunc(found, func(e Evidence) bool {
+		return e.Thread == "" || f.Candidate != nil && !f.Candidate(e.Thread)
+	})
+}
+
+// stored returns the threads of the posts that have the name.
+func (f *Found) stored(name string, p Proof) (found []Evidence) {
 	for i := range f.Posts {
-		if b != mailflow.BehaviorOdoo && q.Index != "" && slices.Contains(f.Posts[i].Refs, q.Index) {
-			add(f.Posts[i].Thread, ProofIndex, q.Index)
+		if names(&f.Posts[i], name) {
+			found = append(found, Evidence{Thread: f.Posts[i].Thread, Proof: p, Quoted: name})
+		}
+	}
+	return found
+}
+
+// newest returns the threads of the posts that have one of the ids, the newest
+// post first.
+func (f *Found) newest(ids []string) (found []Evidence) {
+	for i := range f.Posts {
+		has := func(id string) bool { return names(&f.Posts[i], id) }
+		if at := slices.IndexFunc(ids, has); at >= 0 {
+			found = append(found, Evidence{Thread: f.Posts[i].Thread, Proof: ProofStored, Quoted: ids[at]})
 		}
 	}
 	return found
