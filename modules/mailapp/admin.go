@@ -52,6 +52,7 @@ func init() {
 //	POST /mail/oauth/NAME/begin         log a server in with OAuth2: flow, redirect
 //	POST /mail/oauth/NAME/finish        whether that is done: id, answer
 //	POST /mail/explain                  what would become of a message, and why
+//	POST /mail/simulate                 what another configuration would do: since, config
 //
 // Arguments of a GET stand in the query; those of a POST there or in a JSON
 // object; what a PUT or PATCH sets is a JSON object as a GET shows it. A PUT
@@ -116,6 +117,7 @@ func (a *Admin) Routes() []caddy.AdminRoute {
 		on(post, "/mail/outgoing/{name}/test", a.testOutgoing),
 		on(post, "/mail/doctor", a.doctor),
 		on(post, "/mail/explain", a.explain),
+		on(post, "/mail/simulate", a.simulate),
 		{Pattern: "/mail/", Handler: caddy.AdminHandlerFunc(func(_ http.ResponseWriter, r *http.Request) error {
 			return apiError(http.StatusNotFound, "there is no %s in the admin API", r.URL.Path)
 		})},

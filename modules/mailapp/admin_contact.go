@@ -56,7 +56,8 @@ func contactsAt(ctx context.Context, s mailflow.Store, address string, limit int
 // contact returns the contact that an ID, or an address that only one has,
 // names. Error: [mailflow.ErrNoRecord].
 func contact(ctx context.Context, s mailflow.Store, name string) (*mailflow.Contact, error) {
-	found, err := []mailflow.Contact(nil), error(nil)
+	var found []mailflow.Contact
+	var err error
 	if strings.Contains(name, "@") {
 		found, err = contactsAt(ctx, s, name, 0)
 	} else {

@@ -47,7 +47,7 @@ func mailCommand(cmd *cobra.Command) {
 	flags.StringP("adapter", "a", "", "Name of the adapter of the configuration file")
 	flags.Bool("json", false, "Print JSON")
 	cmd.AddCommand(queueCommand(), unroutedCommand(), threadCommand(), aliasCommand(), contactCommand(), sendCommand(), testCommand())
-	cmd.AddCommand(doctorCommand(), oauthCommand(), explainCommand(), dkimCommand())
+	cmd.AddCommand(doctorCommand(), oauthCommand(), explainCommand(), simulateCommand(), dkimCommand())
 }
 
 // group makes cmd one that does nothing but hold others.
