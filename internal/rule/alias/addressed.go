@@ -64,9 +64,13 @@ func addresses(h mailflow.Header, names ...string) []mailflow.Address {
 	return all
 }
 
-// blanksAtSign are the blanks that the old syntax allows round an "@" (RFC
-// 5322 section 4.4), and some people write.
-var blanksAtSign = regexp.MustCompile(`[ \t]*@[ \t]*`)
+// What the old syntax allows (RFC 5322 section 4.4), and some people write.
+var (
+	// blanksAtSign are blanks round an "@".
+	blanksAtSign = regexp.MustCompile(`[ \t]*@[ \t]*`)
+	// sourceRoute is the way to an address, in front of it.
+	sourceRoute = regexp.MustCompile(`<@[^<>:"]*:`)
+)
 
 // listed returns the addresses in the value of an address field.
 func listed(value string) []mailflow.Address {
@@ -75,7 +79,7 @@ func listed(value string) []mailflow.Address {
 	}
 	as := read(value)
 	if len(as) == 0 && strings.Contains(value, "@") {
-		as = read(blanksAtSign.ReplaceAllString(value, "@"))
+		as = read(sourceRoute.ReplaceAllString(blanksAtSign.ReplaceAllString(value, "@"), "<"))
 	}
 	return as
 }

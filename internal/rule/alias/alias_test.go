@@ -26,6 +26,7 @@ func TestAddressed(t *testing.T) {
 		{"To: a@x.de, A@X.de\nTo: b@x.de", "[[a@x.de b@x.de]]", "[[a@x.de b@x.de]]"},
 		{"To: a @ x.de", "[[a@x.de]]", "[[a@x.de]]"},
 		{"To: \"Team @ Home\" <a@x.de>", "[[a@x.de]]", "[[a@x.de]]"},
+		{"To: <@r.de,@s.de:a@x.de>, B <@r.de:b@x.de>", "[[a@x.de b@x.de]]", "[[a@x.de b@x.de]]"},
 		{"To: undisclosed-recipients:;", "[]", "[]"},
 		{"To: postmaster, nodomain", "[]", "[]"},
 		{"To: team: a@x.de, b@x.de;", "[[a@x.de b@x.de]]", "[[a@x.de b@x.de]]"},
