@@ -114,6 +114,10 @@ func testPosts(t *storeTest) {
 		t.Fatal(err)
 	}
 	t.same("limit", got, []mailflow.Post{second, *other})
+	if got, err = t.store.Posts(t.Context(), []string{first.MessageID}, 1); err != nil {
+		t.Fatal(err)
+	}
+	t.same("the newest of one name", got, []mailflow.Post{second})
 	if got, err = t.store.Posts(t.Context(), []string{first.MessageID}, 0); err != nil || len(got) != 0 {
 		t.Errorf("%d posts of none at most, %v", len(got), err)
 	}

@@ -21,7 +21,9 @@ var threadTests = map[string]func(*storeTest){
 	"a thread is written new or changed":                 testPutThread,
 	"followers are added where they are none yet":        testFollows,
 	"a routed entry leaves the box":                      testRouteUnrouted,
+	"a routed entry waits again for what is new":         testUnroutedAgain,
 	"a message of a post is kept":                        testSweepPosts,
+	"messages that are kept do not keep others":          testSweepBehindPosts,
 }
 
 // thread returns a thread with every field set.
@@ -247,7 +249,7 @@ func testRouteUnrouted(t *storeTest) {
 	th := t.thread()
 	p := t.post(th.ID)
 	p.Message = u.Message
-	at := t.now.Add(1234567 * time.Nanosecond)
+	at := t.now.Add(day + 1234567*time.Nanosecond)
 	route := func(id string, p mailflow.Postings) error { return t.store.RouteUnrouted(t.Context(), id, at, p) }
 	t.wantErr("no entry", route("unknown", mailflow.Postings{}), mailflow.ErrNoRecord)
 	t.wantErr("no thread", route(u.Message, mailflow.Postings{Posts: []mailflow.Post{p}}), mailflow.ErrNoRecord)
@@ -271,7 +273,8 @@ func testRouteUnrouted(t *storeTest) {
 		t.Fatal(err)
 	}
 	t.wantErr("a dropped one", route(other.Message, mailflow.Postings{}), mailflow.ErrState)
-	t.sweep(keepDay, 2*day, 3) // both entries, and the message of one
+	t.sweep(keepDay, day+time.Hour, 0)   // both are kept from their ends on
+	t.sweep(keepDay, 2*day+time.Hour, 3) // both entries, and the message of one
 	t.held(u.Message)
 	t.missing(other.Message)
 }
@@ -292,4 +295,43 @@ func testSweepPosts(t *storeTest) {
 		t.held(id)
 		t.content(id, []byte("Subject: "+id+"\r\n\r\nHello\r\n"))
 	}
+}
+
+func testSweepBehindPosts(t *storeTest) {
+	th, _ := t.open()
+	const n = 1200 // more of each kind than one transaction of a sweep may look at
+	first, late := t.decision(), t.decision()
+	for i := range n {
+		made := t.decision()
+		p := t.post(th.ID)
+		p.Message = made.Message.ID
+		if i%2 == 0 {
+			made.Posts = []mailflow.Post{p}
+		} else {
+			late.Posts = append(late.Posts, p)
+		}
+		first.Made = append(first.Made, *made)
+	}
+	t.commit(first)
+	t.commit(late)
+	t.sweep(keepDay, 2*day, 2) // the first and the last, which became nothing
+	t.missing(late.Message.ID)
+	t.held(first.Made[n-2].Message.ID)
+	t.held(first.Made[n-1].Message.ID)
+}
+
+func testUnroutedAgain(t *storeTest) {
+	u := t.addUnrouted(t.now, mailflow.StateQueued)
+	if err := t.store.RouteUnrouted(t.Context(), u.Message, t.now, mailflow.Postings{}); err != nil {
+		t.Fatal(err)
+	}
+	t.box()
+	claimed := t.claim(1)
+	claimed[0].State = mailflow.StateDropped
+	more := mailflow.Unrouted{
+		Message: u.Message, Recipients: []mailflow.Recipient{rcpt("other@example.org")}, Reason: "decided again", At: t.now.Add(time.Minute),
+	}
+	t.finish(&mailflow.Outcome{Deliveries: claimed, Unrouted: []mailflow.Unrouted{more}})
+	more.Recipients = append(u.Recipients, more.Recipients...)
+	t.box(more)
 }
