@@ -18,8 +18,9 @@ import (
 
 // stock is what a generated store holds: messages in the ledger, each with a
 // post, its Message-Id marked as seen, and a contact who wrote it. Posts are
-// spread over the threads. They refer to no message, so that nobody makes
-// their digests while something else is measured.
+// spread over the threads, in their order: that is written quickest. They refer
+// to no message, so that nobody makes their digests while something else is
+// measured.
 type stock struct {
 	messages, threads, aliases, contacts int
 }
@@ -180,7 +181,7 @@ func (k *stock) thread(i int) mailflow.Thread {
 
 func (k *stock) post(i int) mailflow.Post {
 	return mailflow.Post{
-		ID: fmt.Sprintf("a%09d", i), Thread: k.threadID(i * 7919 % k.threads), MessageID: k.messageID(i),
+		ID: fmt.Sprintf("a%09d", i), Thread: k.threadID(i * k.threads / k.messages), MessageID: k.messageID(i),
 		Author: fmt.Sprintf("c%07d", i%k.contacts), From: k.contact(i % k.contacts).String(), Kind: mailflow.PostComment,
 		Subject: fmt.Sprintf("Re: Ticket %d", i), At: stockNow.Add(-time.Duration(k.messages-i) * time.Millisecond),
 	}

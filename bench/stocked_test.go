@@ -66,7 +66,7 @@ func reply(b *testing.B, k *stock) {
 		id := fmt.Sprintf("b%015d", n)
 		d.Message.ID, d.Deliveries = id, nil
 		p := k.post(int(n))
-		p.ID, p.Message, p.MessageID = id, id, d.Message.MessageID
+		p.ID, p.Message, p.MessageID, p.Thread = id, id, d.Message.MessageID, k.threadID(int(n)*7919%k.threads)
 		p.Refs = []string{k.messageID(int(n) * 7907 % k.messages)}
 		d.Posts = []mailflow.Post{p}
 		d.Facts = []mailflow.Fact{
