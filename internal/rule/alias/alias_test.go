@@ -10,7 +10,7 @@ import (
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
-func header(text string) mailflow.Header {
+func headerOf(text string) mailflow.Header {
 	return mailflow.ParseHeader([]byte(strings.ReplaceAll(text, "\n", "\r\n") + "\r\n\r\n"))
 }
 
@@ -32,7 +32,7 @@ func TestAddressed(t *testing.T) {
 		{"To: team: a@x.de, b@x.de;", "[[a@x.de b@x.de]]", "[[a@x.de b@x.de]]"},
 	} {
 		for b, want := range map[mailflow.Behavior]string{mailflow.BehaviorDocumented: c.documented, mailflow.BehaviorOdoo: c.odoo} {
-			if got := fmt.Sprint(Addressed(header(c.header), b)); got != want {
+			if got := fmt.Sprint(Addressed(headerOf(c.header), b)); got != want {
 				t.Errorf("%s: %q is for %s, want %s", b, c.header, got, want)
 			}
 		}
@@ -41,10 +41,10 @@ func TestAddressed(t *testing.T) {
 	for i := range 3 * MaxAddressed {
 		many = append(many, fmt.Sprintf("a%d@x.de", i))
 	}
-	if got := Addressed(header("To: "+strings.Join(many, ",\n ")), ""); len(got[0]) != MaxAddressed {
+	if got := Addressed(headerOf("To: "+strings.Join(many, ",\n ")), ""); len(got[0]) != MaxAddressed {
 		t.Errorf("%d addresses are read", len(got[0]))
 	}
-	if got := fmt.Sprint(Direct(header("Delivered-To: d@x.de\nTo: a@x.de\nCc: c@x.de"))); got != "[d@x.de a@x.de]" {
+	if got := fmt.Sprint(Direct(headerOf("Delivered-To: d@x.de\nTo: a@x.de\nCc: c@x.de"))); got != "[d@x.de a@x.de]" {
 		t.Errorf("written to %s", got)
 	}
 }
@@ -125,7 +125,7 @@ func TestReply(t *testing.T) {
 
 func TestOpen(t *testing.T) {
 	t.Parallel()
-	h := header("From: =?utf-8?q?Caf=C3=A9?= <a@x.de>\nSubject: =?utf-8?q?Caf=C3=A9?= open?")
+	h := headerOf("From: =?utf-8?q?Caf=C3=A9?= <a@x.de>\nSubject: =?utf-8?q?Caf=C3=A9?= open?")
 	a := &mailflow.Alias{Address: address("sales@one.example"), Model: "lead", Set: map[string]string{"name": "Fixed", "team": "direct"}}
 	got := Open(a, h)
 	if got.Model != "lead" || got.Name != "Fixed" || got.From != "Café <a@x.de>" || got.Domain != "one.example" || fmt.Sprint(got.Fields) != "map[team:direct]" {
@@ -146,11 +146,11 @@ func TestOpen(t *testing.T) {
 		"From: Anna":                                  "Anna",
 		"Subject: x":                                  "",
 	} {
-		if got := From(header(from)); got != want {
+		if got := From(headerOf(from)); got != want {
 			t.Errorf("%s is from %s, want %s", from, got, want)
 		}
 	}
-	long := OpenModel("lead", header("Subject: "+strings.Repeat("é", 2000)))
+	long := OpenModel("lead", headerOf("Subject: "+strings.Repeat("é", 2000)))
 	if len(long.Name) > mailflow.MaxStoredText || strings.ContainsRune(long.Name, '\uFFFD') {
 		t.Errorf("%d bytes", len(long.Name))
 	}
@@ -162,7 +162,7 @@ func FuzzAddressed(f *testing.F) {
 	f.Add("<<@>>, @, a@, \x00")
 	f.Fuzz(func(t *testing.T, list string) {
 		for _, b := range []mailflow.Behavior{mailflow.BehaviorDocumented, mailflow.BehaviorOdoo} {
-			for _, group := range Addressed(header("To: "+list), b) {
+			for _, group := range Addressed(headerOf("To: "+list), b) {
 				for _, a := range group {
 					if a.Domain == "" || a.Local == "" {
 						t.Fatalf("%q has the address %q", list, a)
