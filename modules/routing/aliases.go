@@ -123,6 +123,7 @@ func (h *Aliases) open(ctx context.Context, tx *mailflow.Transaction, rcpt mailf
 			return nil, err
 		}
 	}
+	h.belongs(tx, a.Address.Domain)
 	counts := a.Thread
 	if counts == "" {
 		counts = a.Parent

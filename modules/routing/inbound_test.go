@@ -230,6 +230,33 @@ func TestFallback(t *testing.T) {
 	}
 }
 
+// TestBelongs finds the domain of a mail by its thread, else by its alias.
+func TestBelongs(t *testing.T) {
+	t.Parallel()
+	s := receiving(mailflow.BehaviorDocumented)
+	s.Domains = append(s.Domains, mailflow.Domain{Name: "second.example"}, mailflow.Domain{Name: "third.example"})
+	s.Aliases = append(s.Aliases, mailflow.Alias{Address: mailflow.MustParseAddress("sales@second.example"), Model: "lead"})
+	route, err := build(t, mailflow.Inbound, s, inboundRoute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := held()
+	view.Held.Threads[0].Domain = "third.example"
+	for _, c := range []struct{ header, to, want string }{
+		{"", "sales@mycompany.com", "mycompany.com"},
+		{"", "sales@second.example", "second.example"},
+		{"", "sales@mycompany.com sales@second.example", "mycompany.com"},
+		{"References: <a@x>\n", "catchall@mycompany.com", "third.example"},
+		{"References: <a@x>\n", "sales@second.example", "third.example"},
+		{"References: <b@x>\n", "catchall@mycompany.com", "mycompany.com"},
+	} {
+		tx := receivedBy(t, c.header+"From: anna@customer.example\n", c.to, view)
+		if err := route.Run(t.Context(), tx, mailflow.Done); err != nil || tx.Domain != c.want {
+			t.Errorf("%q to %s belongs to %s, want %s (%v)", c.header, c.to, tx.Domain, c.want, err)
+		}
+	}
+}
+
 // TestFacts names what decisions rest on.
 func TestFacts(t *testing.T) {
 	t.Parallel()

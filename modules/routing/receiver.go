@@ -151,6 +151,14 @@ func posted(tx *mailflow.Transaction) (mailflow.PostTo, bool) {
 	return mailflow.PostTo{}, false
 }
 
+// belongs makes the mail one of the domain that its thread or alias is of, if
+// that is ours and no other recipient has decided it.
+func (r *receiver) belongs(tx *mailflow.Transaction, domain string) {
+	if _, ok := posted(tx); !ok && r.domains.Find(domain) != nil {
+		tx.Domain = domain
+	}
+}
+
 // codeWithOthers is the code of the trace for a recipient that is no other
 // one than those that are in a thread.
 const codeWithOthers = "with_others"

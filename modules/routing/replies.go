@@ -107,6 +107,7 @@ func (h *Replies) answer(ctx context.Context, a *answer, rcpt mailflow.Address) 
 		a.tx.Trace.Note(codeAutomatic, a.why+"; it does not prove its thread")
 		return nil
 	}
+	h.belongs(a.tx, t.Domain)
 	code, fs, err := h.refusal(ctx, a, via, t)
 	if err != nil {
 		return err
@@ -134,6 +135,7 @@ func (h *Replies) answerAll(ctx context.Context, a *answer) error {
 	if t == nil {
 		return nil
 	}
+	h.belongs(a.tx, t.Domain)
 	forward, err := h.forwards(ctx, a.tx, t.Model)
 	if err != nil {
 		return err
