@@ -67,7 +67,7 @@ func TestDefaults(t *testing.T) {
 	if len(cfg.Domains) != 1 || fmt.Sprint(cfg.Domains[0]) != fmt.Sprint(want) {
 		t.Errorf("domains %v, want %v", cfg.Domains, want)
 	}
-	if got := names(cfg.Inbound); !slices.Equal(got, []string{"unrouted"}) {
+	if got := names(cfg.Inbound); !slices.Equal(got, []string{"authenticate", "dedupe", "replies", "aliases", "catchall", "fallback", "unrouted"}) {
 		t.Errorf("inbound %q", got)
 	}
 	if got := names(cfg.Outbound); !slices.Equal(got, []string{"classify", "choose_server", "rewrite_from", "limit", "sign"}) {

@@ -28,7 +28,7 @@ func (a *App) warn() {
 func (a *App) lint() []finding {
 	var all []finding
 	for _, look := range []func() []finding{
-		a.lintServers, a.lintPorts, a.lintDoors, a.lintSenders, a.lintDomains, a.lintAliases, a.lintSigning, a.lintSecrets, a.lintRoutes, a.lintOutbound,
+		a.lintServers, a.lintPorts, a.lintDoors, a.lintSenders, a.lintDomains, a.lintAliases, a.lintSigning, a.lintSecrets, a.lintRoutes, a.lintInbound, a.lintOutbound,
 	} {
 		all = append(all, look()...)
 	}

@@ -29,7 +29,7 @@ func lintAlias(domains mailflow.Domains, al *mailflow.Alias) []finding {
 	}
 	if domains.Find(al.Address.Domain) == nil {
 		all = append(all, found(
-			"an alias stands in a domain that is none of ours, no door takes mail for it",
+			"an alias stands in a domain that is none of ours, answers to its threads have no address of their own and submitted mail for it leaves",
 			"add a `domain "+al.Address.Domain+"` block, or write the alias in one of our domains; "+
 				"`allowed_domains` lets it count in others", address,
 		))

@@ -34,6 +34,28 @@ func unreachable(name mailflow.RouteName, route mailflow.Route) []finding {
 	return nil
 }
 
+// lintInbound looks for what a written inbound route leaves out.
+func (a *App) lintInbound() []finding {
+	if a.Routes.Inbound == nil {
+		return nil
+	}
+	var all []finding
+	handlers := handlersIn(a.Routes.Inbound)
+	if !slices.Contains(handlers, "dedupe") {
+		all = append(all, found(
+			"the inbound route has no dedupe, a mail that comes twice is taken twice",
+			"write `dedupe` before what takes mail",
+		))
+	}
+	if len(a.services.Aliases) > 0 && !slices.Contains(handlers, "aliases") {
+		all = append(all, found(
+			"the inbound route has no aliases, those that are configured open no threads",
+			"write `aliases` behind `replies`",
+		))
+	}
+	return all
+}
+
 // lintOutbound looks for what the outbound route leaves out.
 func (a *App) lintOutbound() []finding {
 	var all []finding

@@ -20,7 +20,8 @@ import (
 // Routes are what decides about mail: steps that run in the written order.
 type Routes struct {
 	// What becomes of mail for us. `unrouted` is added at its end if it does
-	// not stand there. Default: unrouted.
+	// not stand there. Default: authenticate, dedupe, replies, aliases,
+	// catchall, fallback, unrouted.
 	Inbound []mailroute.Step `json:"inbound,omitzero"`
 
 	// How mail that is submitted leaves. `choose_server` is added at its end if
@@ -37,6 +38,11 @@ const (
 
 // behaviors are whose answers can be given.
 var behaviors = []mailflow.Behavior{mailflow.BehaviorDocumented, mailflow.BehaviorOdoo}
+
+// defaultInbound are the handlers of the inbound route that is not written:
+// what is proven and new goes to the thread that it answers, else to that of
+// its alias.
+var defaultInbound = []string{"authenticate", "dedupe", "replies", "aliases", "catchall", "fallback", lastInbound}
 
 // defaultOutbound are the handlers of the outbound route that is not written:
 // those behind choose_server say how the mail leaves by the server.
@@ -93,8 +99,11 @@ func (a *App) serve(guest any) error {
 
 // provisionRoutes loads and compiles both routes.
 func (a *App) provisionRoutes() (err error) {
-	a.config.Inbound, err = a.compile(mailflow.Inbound, withLast(a.Routes.Inbound, lastInbound))
-	if err != nil {
+	inbound := withLast(a.Routes.Inbound, lastInbound)
+	if a.Routes.Inbound == nil {
+		inbound = stepsOf(defaultInbound)
+	}
+	if a.config.Inbound, err = a.compile(mailflow.Inbound, inbound); err != nil {
 		return err
 	}
 	outbound := withLast(a.Routes.Outbound, lastOutbound)
