@@ -98,11 +98,24 @@ func (g *example) checkMX() {
 	if code == 0 || !strings.Contains(transcript, "550 5.7.1") {
 		t.Errorf("relaying: exit %d, want 550 5.7.1\n%s", code, transcript)
 	}
-	if transcript, code := swaks(t, g.mx, "--from", "x@elsewhere.example", "--to", "sales@mycompany.com"); code != 0 {
-		t.Errorf("mail for our domain: exit %d\n%s", code, transcript)
+	transcript, code = swaks(t, g.mx, "--from", "x@elsewhere.example", "--to", "nobody@mycompany.com")
+	if code == 0 || !strings.Contains(transcript, "550 5.1.1") {
+		t.Errorf("an unknown address: exit %d, want 550 5.1.1\n%s", code, transcript)
 	}
-	if box := g.unrouted(); len(box) != 1 || !slices.Equal(box[0].To, []string{"sales@mycompany.com"}) {
-		t.Errorf("the unrouted box holds %+v, want the mail for sales@mycompany.com", box)
+	transcript, code = swaks(t, g.mx, "--from", "x@elsewhere.example", "--to", "support@mycompany.com")
+	if code == 0 || !strings.Contains(transcript, "550 5.7.1 Please register first") {
+		t.Errorf("support for a stranger: exit %d, want 550 5.7.1 Please register first\n%s", code, transcript)
+	}
+	for i, to := range []string{"sales@mycompany.com", "sales@mycompany.eu"} {
+		if transcript, code := swaks(t, g.mx, "--from", "x@elsewhere.example", "--to", to, "--header", "Subject: to "+to); code != 0 {
+			t.Errorf("mail for an alias: exit %d\n%s", code, transcript)
+		}
+		if threads := g.threads(); len(threads) != i+1 || threads[0].Model != "crm.lead" || threads[0].Fields["team"] != "Direct sales" {
+			t.Errorf("after mail for %s the threads are %+v", to, threads)
+		}
+	}
+	if box := g.unrouted(); len(box) != 0 {
+		t.Errorf("the unrouted box holds %+v", box)
 	}
 }
 
@@ -147,4 +160,22 @@ func (g *gateway) unrouted() []boxed {
 		g.t.Fatal(fmt.Errorf("mail unrouted list: exit %d: %s: %w", code, stderr, err))
 	}
 	return box
+}
+
+// conversation is one object of `mail thread list --json`.
+type conversation struct {
+	ID     string            `json:"id"`
+	Model  string            `json:"model"`
+	Fields map[string]string `json:"fields"`
+}
+
+// threads returns what `mail thread list --json` shows.
+func (g *gateway) threads() []conversation {
+	g.t.Helper()
+	stdout, stderr, code := g.run("mail", "thread", "list", "--json")
+	var threads []conversation
+	if err := json.Unmarshal([]byte(stdout), &threads); err != nil || code != 0 {
+		g.t.Fatal(fmt.Errorf("mail thread list: exit %d: %s: %w", code, stderr, err))
+	}
+	return threads
 }
