@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/xid"
 
+	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
 	"github.com/mailcaddy/mailcaddy/internal/rule/reply"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -24,7 +25,7 @@ func (c *deliberation) post(p *mailflow.Postings, tx *mailflow.Transaction, a ma
 		ID: xid.NewWithTime(c.now).String(), Thread: a.Thread, Message: c.msg.ID,
 		MessageID: clip(reply.MessageID(h), mailflow.MaxStoredText),
 		Parent:    a.Parent, Author: a.Author, Kind: a.Kind, Weak: a.Weak,
-		From:    clip(h.Get("From"), mailflow.MaxStoredText),
+		From:    alias.From(h),
 		Subject: clip(h.Get("Subject"), mailflow.MaxStoredText),
 		At:      c.written(),
 	}

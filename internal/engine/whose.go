@@ -5,7 +5,6 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -23,11 +22,11 @@ func (g *Generation) routeOf(ctx context.Context, view mailflow.View, peer *mail
 	case peer.Submits && len(g.book.Candidates(rcpt)) == 1 && ds.Find(rcpt.Domain) == nil:
 		return mailflow.Outbound, nil // whatever aliases the store has: it is of the world
 	}
-	is, err := g.isAlias(ctx, view, rcpt)
+	place, err := g.place(ctx, view, rcpt)
 	switch {
 	case err != nil:
 		return "", err
-	case is:
+	case place == alias.PlaceMeans:
 		return mailflow.Inbound, nil
 	case peer.Submits:
 		return mailflow.Outbound, nil
@@ -35,14 +34,14 @@ func (g *Generation) routeOf(ctx context.Context, view mailflow.View, peer *mail
 	return "", mailflow.ReplyRelayDenied
 }
 
-// isAlias reports whether rcpt means an alias of the configuration or of the
+// place says what rcpt is to us, by the aliases of the configuration and of the
 // store.
-func (g *Generation) isAlias(ctx context.Context, view mailflow.View, rcpt mailflow.Address) (bool, error) {
+func (g *Generation) place(ctx context.Context, view mailflow.View, rcpt mailflow.Address) (alias.Place, error) {
 	stored, err := view.Aliases(ctx, g.book.Candidates(rcpt))
 	if err != nil {
-		return false, fmt.Errorf("looking for the alias: %w", err)
+		return alias.PlaceElsewhere, fmt.Errorf("looking for the alias: %w", err)
 	}
-	return len(g.book.Match(rcpt, stored)) > 0, nil
+	return g.book.Place(rcpt, stored), nil
 }
 
 // address gives a fetched message, which has no envelope, the recipients that
@@ -52,34 +51,21 @@ func (c *deliberation) address(ctx context.Context, view mailflow.View) error {
 	if paths := c.msg.Header.Addresses("Return-Path"); len(paths) > 0 {
 		c.env.From = paths[0]
 	}
-	for _, group := range alias.Addressed(c.msg.Header, c.generation.config.Behavior) {
-		for _, a := range group {
-			ours, err := c.ours(ctx, view, a)
-			if err != nil {
-				return err
-			}
-			known := func(r mailflow.Recipient) bool { return r.Address.Is(a) }
-			if ours && !slices.ContainsFunc(c.env.Recipients, known) {
-				c.env.Recipients = append(c.env.Recipients, mailflow.Recipient{Address: a})
-			}
-		}
-		if len(c.env.Recipients) > 0 {
-			break
-		}
+	groups := alias.Addressed(c.msg.Header, c.generation.config.Behavior)
+	ours, err := alias.Recipients(groups, func(a mailflow.Address) (alias.Place, error) {
+		return c.generation.place(ctx, view, a)
+	})
+	if err != nil {
+		return err
 	}
-	if len(c.env.Recipients) == 0 {
+	for _, a := range ours {
+		c.env.Recipients = append(c.env.Recipients, mailflow.Recipient{Address: a})
+	}
+	if len(ours) == 0 {
 		c.env.Recipients = []mailflow.Recipient{{Address: c.mailbox()}}
 	}
 	c.inbound = c.env.Recipients
 	return nil
-}
-
-// ours reports whether a is in one of our domains, or means an alias.
-func (c *deliberation) ours(ctx context.Context, view mailflow.View, a mailflow.Address) (bool, error) {
-	if c.generation.config.Domains.Find(a.Domain) != nil {
-		return true, nil
-	}
-	return c.generation.isAlias(ctx, view, a)
 }
 
 // mailbox returns the address of the mailbox that the message was in.
