@@ -85,6 +85,9 @@ func (f *finisher) commit(batch []finished) {
 		all.Deliveries = append(all.Deliveries, b.outcome.Deliveries...)
 		all.Parted = append(all.Parted, b.outcome.Parted...)
 		all.Unrouted = append(all.Unrouted, b.outcome.Unrouted...)
+		all.Threads = append(all.Threads, b.outcome.Threads...)
+		all.Posts = append(all.Posts, b.outcome.Posts...)
+		all.Follows = append(all.Follows, b.outcome.Follows...)
 		all.Reports = append(all.Reports, b.outcome.Reports...)
 		all.Hits = append(all.Hits, b.outcome.Hits...)
 	}
@@ -156,6 +159,7 @@ func (f *finisher) committed(b finished) {
 	for i := range open {
 		b.generation.reportDelivery(&open[i], b.took)
 	}
+	b.generation.posted(&b.outcome.Postings)
 	for i := range b.outcome.Reports {
 		b.generation.reportMade(&b.outcome.Reports[i])
 		open = append(open, b.outcome.Reports[i].Deliveries...)

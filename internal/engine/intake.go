@@ -97,6 +97,7 @@ func (in *intake) Commit(ctx context.Context, content io.Reader) ([]*mailflow.Re
 	if kept {
 		g.store.runner.take(j.decision, msg) //nolint:contextcheck // the queue outlives the session
 		spool.Discard()
+		g.posted(&j.decision.Postings)
 		g.took(j.decision.Made) //nolint:contextcheck // the queue outlives the session
 	}
 	g.reportReceived(c, j, g.engine.now().Sub(began))

@@ -58,6 +58,7 @@ func (e *Engine) Route(ctx context.Context, id, thread string, to mailflow.Addre
 	if err := g.store.RouteUnrouted(ctx, id, now, p); err != nil {
 		return "", fmt.Errorf("routing the message: %w", err)
 	}
+	g.posted(&p)
 	return p.Posts[0].Thread, nil
 }
 

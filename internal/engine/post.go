@@ -63,3 +63,10 @@ func (c *deliberation) written() time.Time {
 	}
 	return at.UTC()
 }
+
+// posted goes on with what was committed about threads.
+func (g *Generation) posted(p *mailflow.Postings) {
+	if len(p.Posts) > 0 {
+		g.store.runner.digests.wake()
+	}
+}

@@ -49,13 +49,14 @@ const (
 // runner delivers what is in one store. It lives as long as the store is open;
 // there is one for each store.
 type runner struct {
-	engine *Engine
-	store  *openStore
-	finish *finisher
-	ctx    context.Context
-	cancel context.CancelFunc
-	loops  sync.WaitGroup // keep
-	work   sync.WaitGroup // workers and claims
+	engine  *Engine
+	store   *openStore
+	finish  *finisher
+	digests *digester
+	ctx     context.Context
+	cancel  context.CancelFunc
+	loops   sync.WaitGroup // keep, digests
+	work    sync.WaitGroup // workers and claims
 
 	mu      sync.Mutex
 	outlets map[string]*outlet
@@ -77,7 +78,7 @@ func newRunner(e *Engine, s *openStore) *runner {
 		gauges: make(map[[2]string]*gauge), workers: make(map[string]int),
 		reserved: make(map[string]*grant), unsigned: make(map[string]bool),
 	}
-	r.finish = newFinisher(r)
+	r.finish, r.digests = newFinisher(r), newDigester(r)
 	return r
 }
 
@@ -91,6 +92,7 @@ func (r *runner) start() {
 	}
 	r.started = true
 	r.loops.Go(r.keep)
+	r.loops.Go(func() { r.digests.run(r.ctx) })
 	go r.finish.run()
 }
 

@@ -53,6 +53,66 @@ func TestMailOpensThread(t *testing.T) {
 	}
 }
 
+// TestPostIsDigested has what people read derived behind the commit.
+func TestPostIsDigested(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(cfg *Config) { cfg.Inbound = mailflow.Route{{Name: "opening", Handler: handle(opening)}} })
+	if _, err := b.offer(stranger(), "nora@unknown.example", brokenMail, "support@mycompany.com"); err != nil {
+		t.Fatal(err)
+	}
+	var post mailflow.DigestedPost
+	await(t, "the digest", func() bool {
+		threads, err := b.store.Threads(t.Context(), mailflow.ThreadQuery{Text: "help"})
+		if err != nil || len(threads) != 1 {
+			return false
+		}
+		posts, err := b.store.PostsOf(t.Context(), threads[0].ID)
+		if err != nil || len(posts) != 1 || posts[0].Digest == nil {
+			return false
+		}
+		post = posts[0]
+		return true
+	})
+	if strings.TrimSpace(post.Digest.Text) != "Help!" || len(post.Digest.Flaws) != 0 {
+		t.Errorf("the digest: %+v", post.Digest)
+	}
+	left, err := b.store.Undigested(t.Context(), 10)
+	if err != nil || len(left) != 0 {
+		t.Errorf("%d posts have no digest, %v", len(left), err)
+	}
+}
+
+// TestReleasedIntoThread decides once more about a mail that was held, since
+// its handler panicked: it opens its thread.
+func TestReleasedIntoThread(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(cfg *Config) {
+		cfg.Inbound = mailflow.Route{{Name: "broken", Handler: handle(func(context.Context, *mailflow.Transaction, mailflow.Next) error { panic("oops") })}}
+	})
+	if _, err := b.offer(stranger(), "nora@unknown.example", brokenMail, "support@mycompany.com"); err != nil {
+		t.Fatal(err)
+	}
+	held, err := b.store.Deliveries(t.Context(), mailflow.QueueQuery{})
+	if err != nil || len(held) != 1 || held[0].State != mailflow.StateHeld {
+		t.Fatalf("%+v, %v", held, err)
+	}
+	cfg := b.config()
+	cfg.Inbound = mailflow.Route{{Name: "opening", Handler: handle(opening)}}
+	old := b.gen
+	b.gen = b.load(cfg)
+	old.Retire()
+	if err := b.engine.Act(t.Context(), held[0].ID, mailflow.QueueAct{Kind: mailflow.ActRelease}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the thread", func() bool {
+		threads, err := b.store.Threads(t.Context(), mailflow.ThreadQuery{})
+		return err == nil && len(threads) == 1
+	})
+	if got := b.states(); len(got) != 1 || got[0] != "dropped support@mycompany.com" {
+		t.Errorf("deliveries: %q", got)
+	}
+}
+
 // TestOperatorRoutes puts what nothing claimed into threads.
 func TestOperatorRoutes(t *testing.T) {
 	t.Parallel()
