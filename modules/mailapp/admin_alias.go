@@ -5,6 +5,7 @@ package mailapp
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -200,7 +201,19 @@ func (a *Admin) setAlias(w http.ResponseWriter, r *http.Request, store mailflow.
 	if err != nil {
 		return refusal(err)
 	}
-	return reply(w, http.StatusOK, a.aliasEntry(kept))
+	e := a.aliasEntry(kept)
+	for _, id := range []string{kept.Thread, kept.Parent} {
+		if id == "" {
+			continue
+		}
+		_, err := thread(r.Context(), store, id)
+		if errors.Is(err, mailflow.ErrNoRecord) {
+			e.Warnings = append(e.Warnings, "there is no thread "+id+"; `mail thread list` shows those that there are")
+		} else if err != nil {
+			return refusal(err)
+		}
+	}
+	return reply(w, http.StatusOK, e)
 }
 
 // dropAlias answers DELETE /mail/aliases/ADDRESS with the alias as it was.

@@ -100,6 +100,7 @@ func TestDirectory(t *testing.T) {
 		{name: "put much", method: "PUT", target: kept, body: strings.Repeat(" ", maxRecord+1), status: 413, want: "longer than"},
 		{name: "put elsewhere", method: "PUT", target: "/mail/aliases/x@c.example", body: `{"model":"m"}`, status: 200, want: "none of ours"},
 		{name: "put on catchall", method: "PUT", target: "/mail/aliases/catchall@a.example", body: `{"model":"m"}`, status: 200, want: "catchall or bounce address"},
+		{name: "put with no thread", method: "PUT", target: kept, body: `{"thread":"t1","parent":"t9"}`, status: 200, want: `"warnings":["there is no thread t9; `},
 		{name: "patch", method: "PATCH", target: kept, body: `{"contact":"employees"}`, status: 200, want: `"model":"crm.lead","contact":"employees","set":{"team":"x"},"version":2`},
 		{name: "patch fields", method: "PATCH", target: kept, body: `{"set":{"a":"b"}}`, status: 200, want: `"set":{"a":"b"},"version":2`},
 		{name: "patch fields away", method: "PATCH", target: kept, body: `{"set":{}}`, status: 200, want: `"contact":"known","version":2`},
