@@ -13,9 +13,13 @@
 // # JSON
 //
 // Keys are the names of the Caddyfile options. What has a name stands in a map
-// under it (domains, outgoing, listeners, matchers), so that the path of a
-// PATCH does not change when a neighbour comes or goes; only routes are lists,
-// since their order is their meaning. No map key holds a slash.
+// under it (domains, aliases, outgoing, listeners, matchers), so that the path
+// of a PATCH does not change when a neighbour comes or goes; only routes are
+// lists, since their order is their meaning. No map key holds a slash.
+//
+// Aliases stand in the store too, with contacts and threads: the admin API and
+// the commands change them while the gateway runs. An alias of the
+// configuration hides the one of the store.
 //
 // # Caddyfile
 //
