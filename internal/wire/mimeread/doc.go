@@ -23,7 +23,8 @@
 // # What is text and what is attached
 //
 // The body is text/plain and text/html without a file name that is not marked
-// as an attachment. Stretches of it that stand one after another are
+// as an attachment; a message that is text as a whole is body whatever its name.
+// Stretches of it that stand one after another are
 // [Passage]s; the forms of a multipart/alternative are one passage. Everything
 // else is an attachment: named parts, images (those that the body shows have a
 // Content-ID), calendars, attached messages, signatures, encrypted contents,

@@ -28,10 +28,13 @@ func FuzzRead(f *testing.F) {
 	small := standard
 	small.limits = limits{depth: 3, nested: 2, parts: 12, header: 600, text: 60, attachments: 4, attachmentBytes: 50, second: 1000}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		// In steps of the mail, as memory is bounded by the limits and the time
-		// by the length times the depth.
-		holds(t, readAll(t, standard, raw), standard.limits)
-		holds(t, readAll(t, small, raw), small.limits)
+		for _, r := range []reader{standard, small} {
+			g := readAll(t, r, raw)
+			holds(t, g, r.limits)
+			if slices.Contains(g.Flaws, flawUnreadable) || slices.Contains(g.Flaws, flawSecond) {
+				t.Errorf("repaired, and not sound: %q", g.Flaws)
+			}
+		}
 		second(t, raw)
 	})
 }

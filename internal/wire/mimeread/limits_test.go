@@ -148,6 +148,9 @@ func TestLimits(t *testing.T) {
 			return g.Passages[0].Text == "12345678" && g.Passages[1].Text == "12"
 		}, flawLongText},
 		{"text that grows", func(l *limits) { l.text = 10 }, "X: y\n\n\xfc\xfc\xfc\xfc\xfc\xfc\xfc\xfc", func(g golden) bool { return g.Passages[0].Text == "üüüüü" }, flawLongText},
+		{"quotes that grow", func(l *limits) { l.text = 10 }, "Content-Type: text/plain; format=flowed\n\n>a\n>b\n>c\n>d", func(g golden) bool {
+			return g.Passages[0].Text == "> a\n> b\n> "
+		}, flawLongText},
 		{"depth", func(l *limits) { l.depth, l.nested = 2, 2 }, nested, func(g golden) bool {
 			return len(g.Attachments) == 1 && g.Opened[0] == "--c\r\n\r\nx\r\n--c--" && g.Attachments[0].Type == "multipart/alternative" && g.Passages[0].Text == "last"
 		}, flawDeep},

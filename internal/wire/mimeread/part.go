@@ -17,6 +17,7 @@ type part struct {
 	disposition valued
 	transfer    string
 	id          string // Content-Id without angle brackets
+	top         bool   // it is the whole message
 	choice      int    // the outermost multipart/alternative that it stands in; 0 = none
 	body        io.Reader
 }
@@ -27,7 +28,7 @@ func (p *part) decoded(f *flaws) io.Reader { return decodeTransfer(p.transfer, p
 // isText reports whether the part belongs to the body.
 func (p *part) isText() bool {
 	return (p.media.value == "text/plain" || p.media.value == "text/html") &&
-		p.disposition.value != "attachment" && p.fileName() == ""
+		p.disposition.value != "attachment" && (p.top || p.fileName() == "")
 }
 
 // fileName returns the name that the sender gave, as it is; may be empty.
@@ -114,6 +115,7 @@ func (w *walker) enter(h textproto.Header, body io.Reader) *part {
 	if !isMultipart(p.media) || len(w.open) >= w.nested {
 		w.leaves++
 		p.choice = choice
+		p.top = len(w.open) == 0
 		return p
 	}
 	w.made++

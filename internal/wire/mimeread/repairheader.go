@@ -137,14 +137,21 @@ func (r *repair) endHeader(empty bool) {
 		r.stop()
 		return
 	}
-	kind := string(h.kept[fieldType])
-	if len(strings.TrimSpace(kind)) == 0 && h.digest {
-		kind = "message/rfc822"
+	// What is written must be read as it is here, so it is cleaned before.
+	var values [len(keptFields)]string
+	for i, value := range h.kept {
+		values[i] = strings.Trim(printable(value), " \t")
 	}
-	media := parseValued(kind)
+	if h.digest && values[fieldType] == "" {
+		values[fieldType] = "message/rfc822"
+	}
+	media := parseValued(values[fieldType])
 	if l, ok := r.open(media); ok {
+		if parseMedia(media.value).value != media.value { // no sound subtype
+			media.value = "multipart/mixed"
+		}
 		if !l.flat {
-			r.write("Content-Type: ", printable([]byte(media.value)), `; boundary="`, l.ours, "\"\r\n")
+			r.write("Content-Type: ", media.value, `; boundary="`, l.ours, "\"\r\n")
 		}
 		r.write("\r\n") // a flat one leaves an empty part
 		r.leaf = l.flat
@@ -152,12 +159,9 @@ func (r *repair) endHeader(empty bool) {
 		r.front = append(r.front, text...)
 		return
 	}
-	for i, value := range h.kept {
-		if i == fieldType {
-			value = []byte(kind)
-		}
-		if value = bytes.TrimSpace(value); len(value) > 0 {
-			r.write(keptFields[i], ": ", printable(value), "\r\n")
+	for i, value := range values {
+		if value != "" {
+			r.write(keptFields[i], ": ", value, "\r\n")
 		}
 	}
 	r.write("\r\n")

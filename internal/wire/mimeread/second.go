@@ -63,6 +63,7 @@ func secondParts(raw []byte, limit int) (parts []*part) {
 			media:       parseMedia(found.ContentType),
 			disposition: valued{value: found.Disposition, params: map[string]string{"filename": found.FileName}},
 			id:          trimID(found.ContentID),
+			top:         found.Parent == nil,
 			body:        bytes.NewReader(found.Content),
 		}
 		for up := found.Parent; up != nil; up = up.Parent {

@@ -32,13 +32,13 @@ func (p *part) readText(room int, f *flaws) (text string, cut bool, err error) {
 	if !ok {
 		b = guess(label, p.media.value, b, f)
 	}
-	if len(b) > room { // Windows-1252 grows
-		b, cut = trimRune(b[:room]), true
-	}
 	text = lines.Replace(strings.ToValidUTF8(string(b), "\uFFFD"))
 	text = strings.TrimPrefix(text, "\uFEFF")
 	if p.media.value == "text/plain" && p.media.token("format") == "flowed" {
 		text = unflow(text, p.media.token("delsp") == "yes")
+	}
+	if len(text) > room { // it grows with letters that are converted, and quotes
+		text, cut = string(trimRune([]byte(text[:room]))), true
 	}
 	return text, cut, nil
 }
@@ -99,10 +99,10 @@ func convert(label string, r io.Reader) (_ io.Reader, ok bool) {
 func guess(label, media string, b []byte, f *flaws) []byte {
 	switch label {
 	case "utf-8", "utf8":
-		if !utf8.Valid(b) {
+		if !utf8.Valid(b) && hasMultibyte(b) {
 			f.add(flawCharset)
+			return b // what is broken becomes U+FFFD
 		}
-		return b // what is broken becomes U+FFFD
 	case "", "us-ascii", "ascii":
 	default:
 		f.add(flawCharset)
@@ -122,6 +122,18 @@ func guess(label, media string, b []byte, f *flaws) []byte {
 		return bytes.ToValidUTF8(b, []byte("\uFFFD"))
 	}
 	return out
+}
+
+// hasMultibyte reports whether a letter of UTF-8 beyond ASCII stands in b.
+func hasMultibyte(b []byte) bool {
+	for len(b) > 0 {
+		_, n := utf8.DecodeRune(b)
+		if n > 1 {
+			return true
+		}
+		b = b[n:]
+	}
+	return false
 }
 
 // unflow puts the lines of format=flowed together (RFC 3676 section 4). With
