@@ -67,7 +67,6 @@ func reply(b *testing.B, k *stock) {
 		d.Message.ID, d.Deliveries = id, nil
 		p := k.post(int(n))
 		p.ID, p.Message, p.MessageID, p.Thread = id, id, d.Message.MessageID, k.threadID(int(n)*7919%k.threads)
-		p.Refs = []string{k.messageID(int(n) * 7907 % k.messages)}
 		d.Posts = []mailflow.Post{p}
 		d.Facts = []mailflow.Fact{
 			{Kind: mailflow.FactAbsent, Key: mailflow.FactKey("seen", p.MessageID)},
