@@ -25,6 +25,7 @@ type repair struct {
 	begin bool   // the next piece begins a line
 	line  []byte // the last piece that was read
 	stack []*level
+	names map[string]int // how often a boundary is on the stack
 	parts int
 	prove string // makes our boundaries ones that no stranger can know
 
@@ -62,7 +63,7 @@ type level struct {
 func newRepair(r io.Reader, l limits, f *flaws) *repair {
 	return &repair{
 		limits: l, in: bufio.NewReaderSize(r, bufferBytes), flaws: f,
-		begin: true, prove: rand.Text(), head: block{top: true},
+		begin: true, names: make(map[string]int), prove: rand.Text(), head: block{top: true},
 	}
 }
 
@@ -163,6 +164,9 @@ func (r *repair) delimiter() (at int, closes, ok bool) {
 		return 0, false, false
 	}
 	rest = bytes.TrimRight(rest, " \t\r\n")
+	if r.names[string(rest)]+r.names[string(bytes.TrimSuffix(rest, []byte("--")))] == 0 {
+		return r.otherDelimiter(rest)
+	}
 	at = -1
 	for i, l := range slices.Backward(r.stack) {
 		after, ok := bytes.CutPrefix(rest, []byte(l.theirs))
@@ -177,10 +181,7 @@ func (r *repair) delimiter() (at int, closes, ok bool) {
 			at, closes = i, len(after) > 0
 		}
 	}
-	if at >= 0 {
-		return at, closes, true
-	}
-	return r.otherDelimiter(rest)
+	return at, closes, at >= 0
 }
 
 // otherDelimiter finds the boundary of a multipart whose header names none or a
@@ -199,7 +200,7 @@ func (r *repair) otherDelimiter(rest []byte) (at int, closes, ok bool) {
 	}
 	r.flaws.add(flawBoundary)
 	at = len(r.stack) - 1
-	r.stack[at].theirs = theirs
+	r.rename(r.stack[at], theirs)
 	return at, false, true
 }
 
@@ -252,7 +253,18 @@ func (r *repair) pop(at int) {
 		if !l.flat {
 			r.boundary(l.ours, "--")
 		}
+		r.rename(l, "")
 		r.stack = r.stack[:len(r.stack)-1]
+	}
+}
+
+// rename gives a level on the stack another boundary, or none.
+func (r *repair) rename(l *level, theirs string) {
+	if r.names[l.theirs]--; r.names[l.theirs] <= 0 {
+		delete(r.names, l.theirs)
+	}
+	if l.theirs = theirs; theirs != "" {
+		r.names[theirs]++
 	}
 }
 
@@ -291,8 +303,6 @@ func (r *repair) open(media valued) (opened *level, ok bool) {
 		return nil, false
 	}
 	l := &level{
-		// Blanks at its end are none of it (RFC 2046 section 5.1.1).
-		theirs: strings.TrimRight(media.params["boundary"], " \t"),
 		ours:   r.prove + "-" + strconv.Itoa(r.parts),
 		digest: media.value == "multipart/digest",
 	}
@@ -300,6 +310,8 @@ func (r *repair) open(media valued) (opened *level, ok bool) {
 		l.ours, l.flat = r.stack[n-1].ours, true
 	}
 	r.stack = append(r.stack, l)
+	// Blanks at its end are none of it (RFC 2046 section 5.1.1).
+	r.rename(l, strings.TrimRight(media.params["boundary"], " \t"))
 	r.front = r.front[:0]
 	return l, true
 }
