@@ -29,15 +29,21 @@ type Thread struct {
 	Fields map[string]string `json:"fields,omitempty"`
 	// Responsible is the contact who looks after it; may be empty.
 	Responsible string `json:"responsible,omitempty"`
-	// State is "open" or what the operator calls it.
+	// State is [ThreadOpen], [ThreadGone] or what the operator calls it.
 	State string `json:"state,omitempty"`
 	// Created is when it was opened, Updated when it last got a post.
 	Created time.Time `json:"created"`
 	Updated time.Time `json:"updated"`
 }
 
-// ThreadOpen is the state of a new thread.
-const ThreadOpen = "open"
+// States of a thread that the gateway knows; an operator may use others.
+const (
+	// ThreadOpen is the state of a new thread.
+	ThreadOpen = "open"
+	// ThreadGone says that the application has deleted its record: an answer
+	// opens a new thread of the model.
+	ThreadGone = "gone"
+)
 
 // Post is one message in a thread, as the thread shows it. Its raw bytes are
 // in the ledger; text, sanitised body and attachments are derived from them

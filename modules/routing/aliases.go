@@ -10,7 +10,6 @@ import (
 
 	"github.com/mailcaddy/mailcaddy/internal/mailroute"
 	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
-	"github.com/mailcaddy/mailcaddy/internal/rule/reply"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -155,7 +154,7 @@ func (h *Aliases) post(ctx context.Context, tx *mailflow.Transaction, rcpt mailf
 		if err != nil {
 			return err
 		}
-		if t != nil && t.State != reply.Gone {
+		if t != nil && t.State != mailflow.ThreadGone {
 			tx.Trace.Won(codeAliasThread, a.Address.String()+" always writes to "+t.ID)
 			if h.odoo() {
 				tx.Trace.Note(fixFlatParent, "it quotes nothing, so that it answers no message of the thread")

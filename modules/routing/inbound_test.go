@@ -48,7 +48,7 @@ func held() *mailflowtest.View {
 		Threads: []mailflow.Thread{
 			{ID: "t1", Model: "lead", Foreign: "7", From: "Anna <anna@customer.example>"},
 			{ID: "t2", Model: "ticket"},
-			{ID: "gone", Model: "lead", Domain: "mycompany.com", State: reply.Gone},
+			{ID: "gone", Model: "lead", Domain: "mycompany.com", State: mailflow.ThreadGone},
 		},
 		Posts: []mailflow.Post{
 			{ID: "p1", Thread: "t1", MessageID: "<a@x>"},

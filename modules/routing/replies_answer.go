@@ -194,7 +194,7 @@ func (a *answer) post(rcpt mailflow.Address, t *mailflow.Thread, found reply.Ans
 	if a.kind == auto.Human && found.Weak == "" {
 		action.Follow = action.Author
 	}
-	if t.State == reply.Gone {
+	if t.State == mailflow.ThreadGone {
 		a.tx.Trace.Note(codeReplyGone, "it answers "+t.ID+", which is gone")
 		action.Open = alias.OpenModel(t.Model, a.tx.Message.Header)
 		action.Open.Domain = t.Domain

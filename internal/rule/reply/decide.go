@@ -24,10 +24,6 @@ const (
 // by the signed id that it quotes, when its stored message was purged.
 const FixMinted = "fix:minted_id"
 
-// Gone is the state of a thread whose record the application has deleted: an
-// answer to it opens a new thread of its model.
-const Gone = "gone"
-
 // strong reports whether the proof alone puts a mail into a thread.
 func (p Proof) strong() bool { return p == ProofAddress || p == ProofStored || p == ProofSigned }
 
