@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/mailcaddy/mailcaddy/internal/rule/reply"
 	"github.com/mailcaddy/mailcaddy/internal/rule/token"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 	"github.com/mailcaddy/mailcaddy/mailflow/mailflowtest"

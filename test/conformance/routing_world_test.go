@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mailcaddy/mailcaddy/internal/rule/reply"
 	"github.com/mailcaddy/mailcaddy/internal/wire/sqlstore"
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
@@ -180,7 +179,7 @@ func (w *world) messages(ctx context.Context, store mailflow.Store) error {
 			continue
 		case key == "":
 			key = fmt.Sprintf("gone %d", m.ResID)
-			if err := w.thread(ctx, store, key, mailflow.Thread{Model: m.Model, State: reply.Gone}); err != nil {
+			if err := w.thread(ctx, store, key, mailflow.Thread{Model: m.Model, State: mailflow.ThreadGone}); err != nil {
 				return err
 			}
 		}
