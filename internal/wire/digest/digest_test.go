@@ -165,7 +165,7 @@ func TestMake(t *testing.T) {
 // TestBounds holds that hostile pages come out bounded, closed and in time.
 func TestBounds(t *testing.T) {
 	t.Parallel()
-	const size = 2 << 20
+	const size = MaxHTMLBytes / 4
 	for name, piece := range map[string]string{
 		"links":      `<a href="http://a">x</a>`,
 		"open":       "<div>",
@@ -174,6 +174,7 @@ func TestBounds(t *testing.T) {
 		"angles":     "<",
 		"references": "\"'",
 		"letters":    "ü",
+		"growing":    "&<\"",
 		"ends":       "</div>",
 		"attributes": `<p title="x" lang="en" dir="rtl">`,
 		"images":     `<img src="https://t.example" alt="x">`,

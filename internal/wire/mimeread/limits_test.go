@@ -143,7 +143,9 @@ func TestLimits(t *testing.T) {
 		{"attachment", func(l *limits) { l.attachmentBytes = 4 }, simple + "--b\nContent-Type: a/b\n\n12345678\n--b--\n", func(g golden) bool {
 			return g.Attachments[0].Size == 4 && g.Opened[0] == "%PDF" && g.Opened[1] == "1234"
 		}, flawLongPart},
-		{"text", func(l *limits) { l.text = 10 }, "X: y\n\n123456789\u00fc23", func(g golden) bool { return g.Passages[0].Text == "123456789" }, flawLongText},
+		{"text", func(l *limits) { l.text = 10 }, "X: y\n\n123456789\u00fc23", func(g golden) bool {
+			return g.Passages[0].Text == "123456789" && len(g.Flaws) == 1
+		}, flawLongText},
 		{"text of several parts", func(l *limits) { l.text = 10 }, "Content-Type: multipart/mixed; boundary=b\n\n--b\n\n12345678\n--b\n\n12345678\n--b--\n", func(g golden) bool {
 			return g.Passages[0].Text == "12345678" && g.Passages[1].Text == "12"
 		}, flawLongText},

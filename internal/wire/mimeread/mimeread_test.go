@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,5 +93,35 @@ func TestGolden(t *testing.T) {
 				t.Errorf("got %s\nwant %s", got.String(), want)
 			}
 		})
+	}
+}
+
+// TestContentsAreKept holds that the bytes of a part come out as they went in,
+// however lines, bare line ends and the buffers fall.
+func TestContentsAreKept(t *testing.T) {
+	t.Parallel()
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pieces := []string{"\r", "\n", "\r\n", "\r\r\n", "\x00", "text", "--", "--b", strings.Repeat("x", 1000), strings.Repeat("y", bufferBytes-1) + "\r", "text\n"}
+	for range 200 {
+		var content strings.Builder
+		for range rnd.IntN(12) {
+			content.WriteString(pieces[rnd.IntN(len(pieces))])
+		}
+		want := content.String()
+		for line := range strings.SplitSeq(want, "\n") {
+			if rest := strings.TrimRight(line, "\r"); rest == "--b" || rest == "--b--" {
+				want = ""
+			}
+		}
+		for _, end := range []string{"\r\n--b--\r\n", "\r\n--b--", "\r\n--b\r\n\r\ntext\r\n--b--\r\n"} {
+			raw := "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: a/b\r\n\r\n" + want + end
+			if got := readAll(t, standard, []byte(raw)); len(got.Opened) != 1 || got.Opened[0] != want {
+				t.Fatalf("%.200q became %.200q", want, got.Opened)
+			}
+		}
+		raw := "Content-Type: a/b\r\n\r\n" + want
+		if got := readAll(t, standard, []byte(raw)); len(got.Opened) != 1 || got.Opened[0] != want {
+			t.Fatalf("alone %.200q became %.200q", want, got.Opened)
+		}
 	}
 }
