@@ -202,18 +202,18 @@ func (p pattern) Size() int64 { return int64(len(p.before) + p.times*len(p.piece
 func (pattern) Close() error { return nil }
 
 func (p pattern) ReadAt(b []byte, off int64) (int, error) {
-	for i := range b {
-		at := int(off) + i
-		end := len(p.before) + p.times*len(p.piece)
+	end := len(p.before) + p.times*len(p.piece)
+	for n := 0; n < len(b); {
+		at := int(off) + n
 		switch {
 		case at >= end+len(p.after):
-			return i, io.EOF
+			return n, io.EOF
 		case at >= end:
-			b[i] = p.after[at-end]
+			n += copy(b[n:], p.after[at-end:])
 		case at >= len(p.before):
-			b[i] = p.piece[(at-len(p.before))%len(p.piece)]
+			n += copy(b[n:], p.piece[(at-len(p.before))%len(p.piece):])
 		default:
-			b[i] = p.before[at]
+			n += copy(b[n:], p.before[at:])
 		}
 	}
 	return len(b), nil
