@@ -193,9 +193,7 @@ func (c *deliberation) admit(ctx context.Context, x *Explanation, view mailflow.
 	for _, r := range all {
 		route, err := c.generation.routeOf(ctx, view, c.peer, r.Address)
 		if err == nil {
-			tx := mailflow.NewTransaction(route, c.peer, c.env, nil)
-			tx.View = view
-			err = c.generation.route(route).Rcpt(ctx, tx, r)
+			err = c.generation.admit(ctx, view, route, c.peer, c.env, r)
 		}
 		switch {
 		case err != nil:

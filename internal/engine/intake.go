@@ -33,9 +33,7 @@ func (in *intake) Rcpt(ctx context.Context, rcpt mailflow.Recipient) error {
 	if err != nil {
 		return mailflow.AsReply(err)
 	}
-	tx := mailflow.NewTransaction(route, in.peer, in.env, nil)
-	tx.View = in.generation.store
-	if err := in.generation.route(route).Rcpt(ctx, tx, rcpt); err != nil {
+	if err := in.generation.admit(ctx, in.generation.store, route, in.peer, in.env, rcpt); err != nil {
 		return mailflow.AsReply(err)
 	}
 	in.env.Recipients = append(in.env.Recipients, rcpt)

@@ -208,3 +208,25 @@ func TestSimulate(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 }
+
+// unknowing knows no address at RCPT.
+type unknowing struct{ handle }
+
+func (unknowing) HandleRcpt(context.Context, *mailflow.Transaction, mailflow.Recipient) (mailflow.Prospect, error) {
+	return mailflow.ProspectNone, nil
+}
+
+// TestPostmasterIsLetIn offers addresses to a route that knows none.
+func TestPostmasterIsLetIn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, func(cfg *Config) { cfg.Inbound = mailflow.Route{{Name: "opening", Handler: unknowing{opening}}} })
+	for rcpt, want := range map[string]int{"Postmaster": 250, "postmaster@mycompany.com": 250, "nobody@mycompany.com": 550} {
+		rs, err := b.offer(stranger(), "x@example.com", mail, rcpt)
+		if code := mailflow.AsReply(err); err != nil && code.Code != want || err == nil && rs[0].Code != want {
+			t.Errorf("%s: %v, %v; want %d", rcpt, rs, err, want)
+		}
+	}
+	if box, err := b.store.Unrouted(t.Context(), "", 10); err != nil || len(box) != 2 {
+		t.Errorf("%d entries in the unrouted box, %v", len(box), err)
+	}
+}

@@ -4,7 +4,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -32,6 +34,27 @@ func (g *Generation) routeOf(ctx context.Context, view mailflow.View, peer *mail
 		return mailflow.Outbound, nil
 	}
 	return "", mailflow.ReplyRelayDenied
+}
+
+// postmaster is the mailbox that takes mail in every domain (RFC 5321 section
+// 4.5.1).
+const postmaster = "postmaster"
+
+// admit asks the route about a recipient, as RCPT does. The postmaster is let
+// in whatever the route says: what nothing claims waits in the unrouted box.
+func (g *Generation) admit(
+	ctx context.Context, view mailflow.View, route mailflow.RouteName, peer *mailflow.Peer, env *mailflow.Envelope, rcpt mailflow.Recipient,
+) error {
+	tx := mailflow.NewTransaction(route, peer, env, nil)
+	tx.View, tx.Now = view, g.engine.now()
+	if s := g.store; s != nil {
+		tx.Tokens = s.tokenKeys()
+	}
+	err := g.route(route).Rcpt(ctx, tx, rcpt)
+	if errors.Is(err, mailflow.ReplyUnknownRecipient) && strings.EqualFold(rcpt.Address.Local, postmaster) {
+		return nil
+	}
+	return err
 }
 
 // place says what rcpt is to us, by the aliases of the configuration and of the
