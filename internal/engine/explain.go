@@ -144,11 +144,16 @@ func (g *Generation) explain(ctx context.Context, q Question, now time.Time) (*E
 	}
 	peer, env := q.Peer, q.Envelope
 	peer.At = now
+	c := &deliberation{generation: g, peer: &peer, env: &env, msg: msg, spool: spool, now: now}
+	c.msg.ID = explainedID
+	if len(env.Recipients) == 0 && !peer.Submits {
+		if env.Recipients, err = c.named(ctx, view); err != nil {
+			return nil, err
+		}
+	}
 	if len(env.Recipients) == 0 {
 		env.Recipients = recipientsOf(msg.Header)
 	}
-	c := &deliberation{generation: g, peer: &peer, env: &env, msg: msg, spool: spool, now: now}
-	c.msg.ID = explainedID
 	if err := c.admit(ctx, x, view); err != nil {
 		x.Reply = mailflow.AsReply(err).String()
 		return x, nil

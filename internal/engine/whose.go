@@ -74,21 +74,28 @@ func (c *deliberation) address(ctx context.Context, view mailflow.View) error {
 	if paths := c.msg.Header.Addresses("Return-Path"); len(paths) > 0 {
 		c.env.From = paths[0]
 	}
-	groups := alias.Addressed(c.msg.Header, c.generation.config.Behavior)
-	ours, err := alias.Recipients(groups, func(a mailflow.Address) (alias.Place, error) {
-		return c.generation.place(ctx, view, a)
-	})
-	if err != nil {
+	var err error
+	if c.env.Recipients, err = c.named(ctx, view); err != nil {
 		return err
 	}
-	for _, a := range ours {
-		c.env.Recipients = append(c.env.Recipients, mailflow.Recipient{Address: a})
-	}
-	if len(ours) == 0 {
+	if len(c.env.Recipients) == 0 {
 		c.env.Recipients = []mailflow.Recipient{{Address: c.mailbox()}}
 	}
 	c.inbound = c.env.Recipients
 	return nil
+}
+
+// named returns the recipients that the header names of us.
+func (c *deliberation) named(ctx context.Context, view mailflow.View) ([]mailflow.Recipient, error) {
+	groups := alias.Addressed(c.msg.Header, c.generation.config.Behavior)
+	ours, err := alias.Recipients(groups, func(a mailflow.Address) (alias.Place, error) {
+		return c.generation.place(ctx, view, a)
+	})
+	rcpts := make([]mailflow.Recipient, len(ours))
+	for i, a := range ours {
+		rcpts[i].Address = a
+	}
+	return rcpts, err
 }
 
 // mailbox returns the address of the mailbox that the message was in.
