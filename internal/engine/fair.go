@@ -72,8 +72,12 @@ func bucketOf(author string) string {
 	return strconv.FormatUint(uint64(h.Sum32()%laneBuckets), 16)
 }
 
-// assign gives the deliveries of a decision their lanes, if they have none.
+// assign gives the deliveries of a decision, and of what was made because of
+// it, their lanes, if they have none.
 func assign(d *mailflow.Decision) {
+	for i := range d.Made {
+		assign(&d.Made[i])
+	}
 	if len(d.Deliveries) == 0 || d.Deliveries[0].Lane != "" {
 		return
 	}

@@ -94,6 +94,9 @@ func TestFetchedIsRefusedByMail(t *testing.T) {
 			t.Errorf("no %q in:\n%s", part, got.bytes)
 		}
 	}
+	if got.delivery.Lane == "" {
+		t.Error("the refusal has no lane")
+	}
 	box, err := b.store.Unrouted(t.Context(), "", 10)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rs/xid"
+
 	"github.com/mailcaddy/mailcaddy/mailflow"
 )
 
@@ -44,7 +46,7 @@ func (e *Engine) Simulate(ctx context.Context, cfg *Config, since time.Time, eac
 		return 0, err
 	}
 	defer other.cancel()
-	checked, after := 0, ""
+	checked, after := 0, beginning(since)
 	for {
 		rows, err := active.store.Received(ctx, since, after, simulatePage)
 		if err != nil {
@@ -65,6 +67,15 @@ func (e *Engine) Simulate(ctx context.Context, cfg *Config, since time.Time, eac
 			return checked, nil
 		}
 	}
+}
+
+// beginning returns an ID that sorts before those of all messages received
+// since then, so that older ones need not be looked at.
+func beginning(since time.Time) string {
+	if since.Unix() <= 0 {
+		return ""
+	}
+	return xid.NewWithTime(since.Add(-time.Second)).String()
 }
 
 // compare tells how two configurations differ about the message of row. It
