@@ -30,8 +30,8 @@ func init() { caddy.RegisterModule(new(Authenticate)) }
 //
 // A field in the gateway's own name that comes from outside is a forgery: it is
 // never believed, and taken out when the mail is sent on (RFC 8601 section 5).
-// Where one hides that name, all Authentication-Results are taken out. The handler looks up nothing: it believes no peer that
-// nobody vouches for.
+// Where one hides that name, all Authentication-Results are taken out. The
+// handler looks up nothing: it believes no peer that nobody vouches for.
 type Authenticate struct {
 	hostname string
 	domains  mailflow.Domains
