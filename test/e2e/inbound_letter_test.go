@@ -62,12 +62,12 @@ func (l *letter) content(id string, to []string) string {
 }
 
 // thread returns the one thread that it goes to; "" if there is none or are
-// several.
+// several, or an operator may put it into one more.
 func (l *letter) thread() string {
 	found := ""
 	for _, p := range l.places {
 		is := strings.HasPrefix(p, inThread)
-		if is && found != "" && p != found {
+		if is && found != "" && p != found || strings.HasPrefix(p, inBox) {
 			return ""
 		}
 		if is {

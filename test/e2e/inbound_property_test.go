@@ -30,7 +30,8 @@ const (
 
 // TestInbound kills the process at random moments while clients send mail to
 // aliases, answers, copies of both at once and later, other mail under known
-// ids, and mail that is refused in part. In the end each mail that got 250 is
+// ids, and mail that is refused in part, and operators empty the unrouted box.
+// In the end each mail that got 250 is
 // in one place for each recipient: in one thread, in the unrouted box, or on
 // its way out. What was refused is nowhere, and what got no answer is in no
 // place twice.
@@ -44,7 +45,7 @@ func TestInbound(t *testing.T) {
 		}
 	}
 	t.Logf("the seed is %d; run it again with MAILCADDY_SEED=%d", seed, seed)
-	s := &storm{receiver: newReceiver(t), rand: rand.New(rand.NewPCG(seed, 2))}
+	s := &storm{receiver: newReceiver(t), rand: rand.New(rand.NewPCG(seed, 2)), ended: make(map[string]string)}
 	for n := range inboundRounds {
 		s.round(n)
 	}
@@ -69,6 +70,10 @@ func (s *storm) round(n int) {
 		clients.Go(func() { s.send(rng, over) })
 	}
 	clients.Go(func() { s.unsettle(over) })
+	for range 2 {
+		rng := rand.New(rand.NewPCG(s.rand.Uint64(), 0))
+		clients.Go(func() { s.operate(rng, over) })
+	}
 	if n%3 != 1 {
 		await(s.t, "mail is taken", func() bool { return s.acks.Load() >= before+minPerLife })
 	}
@@ -122,8 +127,8 @@ func (s *storm) check() {
 	if acks < inboundRounds*minPerLife/2 || dropped == 0 {
 		s.t.Errorf("%d recipients got 250, and %d of them were dropped as duplicates: too few to tell anything", acks, dropped)
 	}
-	s.t.Logf("%d rounds, %d mails: 250 for %d recipients, of which %d are duplicates, no answer for %d; %d posts in %d threads, %d unrouted, %d going out",
-		inboundRounds, len(s.all), acks, dropped, unsure, len(k.posts), len(k.threads), len(k.unrouted), len(k.queue))
+	s.t.Logf("%d rounds, %d mails: 250 for %d recipients, of which %d are duplicates, no answer for %d; %d posts in %d threads, %d unrouted, of which operators ended %d, %d going out",
+		inboundRounds, len(s.all), acks, dropped, unsure, len(k.posts), len(k.threads), len(k.unrouted), len(s.ended), len(k.queue))
 }
 
 // find returns the messages by which each letter is in its places.
@@ -138,9 +143,14 @@ func (s *storm) find(k *kept, byKey map[string]*letter) map[string]map[string][]
 		}
 		found[key][place] = append(found[key][place], message)
 	}
+	routed := make(map[string]int)
 	for i := range k.posts {
 		p := &k.posts[i]
 		th := k.threads[p.Thread]
+		if th.Fields["box"] == "desk" {
+			routed[p.Message]++
+			continue
+		}
 		add(p.Subject, threadPlace(th.Fields["box"], th.Name), p.Message)
 		l := byKey[p.Subject]
 		if l == nil {
@@ -155,6 +165,11 @@ func (s *storm) find(k *kept, byKey map[string]*letter) map[string]map[string][]
 		for _, r := range u.Recipients {
 			add(k.rows[u.Message].Subject, inBox+r.Address.String(), u.Message)
 		}
+		s.checkEntry(&u, routed[u.Message])
+		delete(routed, u.Message)
+	}
+	for id, n := range routed {
+		s.t.Errorf("%s was put into %d threads, and was not in the box", id, n)
 	}
 	for i := range k.queue {
 		d := &k.queue[i]
@@ -166,4 +181,19 @@ func (s *storm) find(k *kept, byKey map[string]*letter) map[string]map[string][]
 		}
 	}
 	return found
+}
+
+// checkEntry compares an entry of the unrouted box with what operators were
+// told, and with the threads that it is in.
+func (s *storm) checkEntry(u *mailflow.Unrouted, threads int) {
+	want := 0
+	if !u.Routed.IsZero() {
+		want = 1
+	}
+	if threads != want || !u.Routed.IsZero() && !u.Dropped.IsZero() {
+		s.t.Errorf("the unrouted %s is in %d threads, and was routed %v, dropped %v", u.Message, threads, u.Routed, u.Dropped)
+	}
+	if by := s.ended[u.Message]; by == "drop" && u.Dropped.IsZero() || strings.HasPrefix(by, "route") && u.Routed.IsZero() {
+		s.t.Errorf("%s was ended by %s, and was routed %v, dropped %v", u.Message, by, u.Routed, u.Dropped)
+	}
 }

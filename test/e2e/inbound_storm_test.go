@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -26,6 +27,8 @@ type storm struct {
 	sent atomic.Int64 // of this life
 	mu   sync.Mutex
 	all  []*letter
+	// ended are the entries of the unrouted box whose end an operator was told.
+	ended map[string]string
 }
 
 // unsettle changes an alias of the store again and again, so that decisions
@@ -41,6 +44,38 @@ func (s *storm) unsettle(over <-chan struct{}) {
 		status, said, err := s.ask(http.MethodPut, "/mail/aliases/kept@mycompany.com", []byte(body))
 		if err == nil && status != http.StatusOK && status != http.StatusNotFound && status != http.StatusServiceUnavailable {
 			s.t.Errorf("changing the alias: %d %s", status, said)
+		}
+	}
+}
+
+// operate is an operator: each entry of the unrouted box is put into a thread
+// of its own, or thrown away. Another one does the same meanwhile.
+func (s *storm) operate(rng *rand.Rand, over <-chan struct{}) {
+	for {
+		select {
+		case <-over:
+			return
+		case <-time.After(pollPause):
+		}
+		var box []struct{ ID string }
+		status, said, err := s.ask(http.MethodGet, "/mail/unrouted?limit=5", nil)
+		if err != nil || status != http.StatusOK || json.Unmarshal(said, &box) != nil {
+			continue // it starts, or is gone
+		}
+		for _, entry := range box {
+			order := []string{"drop", "route?alias=desk@mycompany.com"}[rng.IntN(2)]
+			status, said, err := s.ask(http.MethodPost, "/mail/unrouted/"+entry.ID+"/"+order, nil)
+			s.mu.Lock()
+			switch {
+			case err != nil, status == http.StatusConflict:
+			case status != http.StatusOK:
+				s.t.Errorf("%s of %s: %d %s", order, entry.ID, status, said)
+			case s.ended[entry.ID] != "":
+				s.t.Errorf("%s was ended by %s and by %s", entry.ID, s.ended[entry.ID], order)
+			default:
+				s.ended[entry.ID] = order
+			}
+			s.mu.Unlock()
 		}
 	}
 }

@@ -46,6 +46,10 @@ const receiving = `{
 			model note
 			thread standing
 		}
+		alias desk@mycompany.com {
+			model question
+			set box desk
+		}
 		smtp %s {
 			name strangers
 			receive
@@ -230,8 +234,10 @@ func dialLMTP(door string) (*client, error) {
 
 // kept is what the store of a receiver holds in the end.
 type kept struct {
-	threads  map[string]mailflow.Thread
-	posts    []mailflow.Post
+	threads map[string]mailflow.Thread
+	posts   []mailflow.Post
+	// unrouted are the entries of the box that wait, and those of rows that do
+	// not any more.
 	unrouted []mailflow.Unrouted
 	queue    []mailflow.Queued
 	// rows are the messages that posts and entries name, and those asked for.
@@ -276,8 +282,20 @@ func (r *receiver) read(ids []string) *kept {
 				r.t.Errorf("message %s: %v", id, err)
 				row = new(mailflow.StoredMessage)
 			}
+			if k.rows[id] == nil {
+				k.addEntry(s.Unrouted(ctx, id, 1))
+			}
 			k.rows[id] = row
 		}
 	})
 	return k
+}
+
+// addEntry adds an entry of the box that an operator has ended.
+func (k *kept) addEntry(entries []mailflow.Unrouted, err error) {
+	for _, u := range entries {
+		if err == nil && (!u.Routed.IsZero() || !u.Dropped.IsZero()) {
+			k.unrouted = append(k.unrouted, u)
+		}
+	}
 }
