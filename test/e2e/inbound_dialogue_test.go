@@ -49,6 +49,9 @@ func dialogues(token string) []dialogue {
 		{name: "nobody, by LMTP", door: serverDoor, from: stranger, to: []string{nobody}, says: []string{noSuchAddress}},
 		{name: "nobody, with a subaddress", from: stranger, to: []string{"sales+x@mycompany.com"}, says: []string{noSuchAddress}},
 		{name: "nobody beside an alias", from: stranger, to: []string{nobody, sales}, says: []string{noSuchAddress, taken}, ends: []string{"lead by "}},
+		{name: "postmaster", from: stranger, to: []string{"Postmaster"}, says: []string{taken}, ends: []string{"unrouted Postmaster"}},
+		{name: "our postmaster, by LMTP", door: serverDoor, from: stranger, to: []string{"postmaster@mycompany.com"}, says: []string{taken}, ends: []string{"unrouted postmaster@mycompany.com"}},
+		{name: "not our postmaster", from: stranger, to: []string{"postmaster@elsewhere.example"}, says: []string{"550 5.7.1 Relaying denied"}},
 		{name: "no relay", from: stranger, to: []string{outside}, says: []string{"550 5.7.1 Relaying denied"}},
 		{name: "an alias", from: anna, to: []string{sales}, says: []string{taken}, ends: []string{"lead by anna"}},
 		{name: "an alias of the store, in upper case", from: stranger, to: []string{"KEPT@MyCompany.COM"}, says: []string{taken}, ends: []string{"lead by "}},
@@ -70,6 +73,7 @@ func dialogues(token string) []dialogue {
 		{name: "submitted to an alias", door: submitDoor, from: app, to: []string{sales}, says: []string{taken}, ends: []string{"lead by app"}},
 		{name: "submitted to an alias and out", door: submitDoor, from: app, to: []string{sales, outside}, says: []string{taken, taken}, ends: []string{"captured " + outside, "lead by app"}},
 		{name: "submitted to the catchall address", door: submitDoor, from: app, to: []string{catchall}, says: []string{onlyAnswers}},
+		{name: "submitted and refused in part", door: submitDoor, from: app, to: []string{catchall, outside}, says: []string{taken, taken}, ends: []string{"captured " + outside, "failed " + catchall}},
 		{name: "submitted to a colleague", door: submitDoor, from: app, to: []string{"colleague@mycompany.com"}, says: []string{taken}, ends: []string{"captured colleague@mycompany.com"}},
 	}
 }
@@ -102,8 +106,12 @@ func TestInboundDialogues(t *testing.T) {
 		}
 		s.quit()
 	}
+	await(t, "what was refused in part has failed", func() bool { return r.gateway.open() == 0 })
 	r.stop()
 	ends := r.read(nil).ends()
+	if got, want := ends["Your message could not be delivered"], []string{"captured " + app}; !slices.Equal(got, want) {
+		t.Errorf("reports to submitters: %q, want %q", got, want)
+	}
 	for _, d := range all {
 		got := ends[d.name]
 		if slices.Sort(got); !slices.Equal(got, d.ends) {
