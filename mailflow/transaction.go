@@ -129,12 +129,14 @@ func (tx *Transaction) Claim(rcpt Address, a Action, facts ...Fact) error {
 	return nil
 }
 
-// AddFacts adds to what the claim on rcpt rests on, for a handler that wraps
-// the chain. Errors wrap [ErrNotPending]: nothing claims rcpt.
+// AddFacts adds to what the decision about rcpt rests on, for a handler that
+// wraps the chain. Those of a refused recipient count where the message is kept
+// for it all the same. Errors wrap [ErrNotPending]: nothing is decided about
+// rcpt.
 func (tx *Transaction) AddFacts(rcpt Address, facts ...Fact) error {
 	for i := range tx.recipients {
 		d := &tx.recipients[i]
-		if d.Address.Is(rcpt) && d.action != nil && tx.inScope(i) {
+		if d.Address.Is(rcpt) && !d.pending() && tx.inScope(i) {
 			d.facts = append(slices.Clone(d.facts), facts...)
 			return nil
 		}

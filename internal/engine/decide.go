@@ -49,6 +49,9 @@ type judgement struct {
 	// refusal is the mail that tells the sender of a fetched message what is
 	// refused; nil if there is none.
 	refusal *refusal.Refusal
+	// rests is what the refusals of recipients rest on. It counts where the
+	// message is kept for them.
+	rests map[mailflow.Address][]mailflow.Fact
 }
 
 // errAllRefused ends a commit that has nothing to commit.
@@ -101,7 +104,7 @@ func (c *deliberation) commit(ctx context.Context) (*judgement, error) {
 
 // decide runs the routes and gathers what they decided. It changes nothing.
 func (c *deliberation) decide(ctx context.Context, view mailflow.View) (*judgement, error) {
-	j := &judgement{}
+	j := &judgement{rests: make(map[mailflow.Address][]mailflow.Fact)}
 	d := &mailflow.Decision{Message: c.row(), Spool: c.spool}
 	replies := make(map[mailflow.Address]*mailflow.Reply)
 	var traces []string
@@ -189,6 +192,7 @@ func (c *deliberation) gather(tx *mailflow.Transaction, d *mailflow.Decision, j 
 	for _, v := range tx.Verdicts() {
 		if v.Reply != nil {
 			replies[v.Recipient.Address] = v.Reply
+			j.rests[v.Recipient.Address] = v.Facts
 			continue
 		}
 		replies[v.Recipient.Address] = acceptedAs(c.msg.ID)
@@ -321,6 +325,7 @@ func (c *deliberation) tellRefused(d *mailflow.Decision, j *judgement) {
 		if reply.Accepted() {
 			continue
 		}
+		d.Facts = append(d.Facts, j.rests[r.Address]...)
 		why := "refused: " + reply.String()
 		if !c.peer.Submits || c.env.From.IsNull() {
 			d.Unrouted = unroute(d.Unrouted, c.msg.ID, r, why, c.now)

@@ -38,6 +38,7 @@ func (c *deliberation) tellFetched(ctx context.Context, d *mailflow.Decision, j 
 			return reply
 		}
 		refused = append(refused, r)
+		d.Facts = append(d.Facts, j.rests[r.Address]...)
 		if text := help(reply); len(helps) == 0 || helps[len(helps)-1] != text {
 			helps = append(helps, text)
 		}

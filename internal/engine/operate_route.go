@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mailcaddy/mailcaddy/internal/rule/alias"
 	"github.com/mailcaddy/mailcaddy/mailflow"
@@ -45,6 +46,16 @@ func (e *Engine) Route(ctx context.Context, id, thread string, to mailflow.Addre
 	if err != nil {
 		return "", err
 	}
+	there, err := c.isIn(ctx, action.Thread)
+	if err != nil {
+		return "", err
+	}
+	if there {
+		if err := g.store.RouteUnrouted(ctx, id, now, mailflow.Postings{}); err != nil {
+			return "", fmt.Errorf("routing the message: %w", err)
+		}
+		return action.Thread, nil
+	}
 	known, err := g.store.Contacts(ctx, it.msg.Header.From())
 	if err != nil {
 		return "", fmt.Errorf("looking for the author: %w", err)
@@ -60,6 +71,19 @@ func (e *Engine) Route(ctx context.Context, id, thread string, to mailflow.Addre
 	}
 	g.posted(&p)
 	return p.Posts[0].Thread, nil
+}
+
+// isIn reports whether the message is in that thread already, by another of
+// its recipients.
+func (c *deliberation) isIn(ctx context.Context, thread string) (bool, error) {
+	if thread == "" {
+		return false, nil
+	}
+	posts, err := c.generation.store.PostsOf(ctx, thread)
+	if err != nil {
+		return false, fmt.Errorf("reading the thread %s: %w", thread, err)
+	}
+	return slices.ContainsFunc(posts, func(p mailflow.DigestedPost) bool { return p.Message == c.msg.ID }), nil
 }
 
 // ordered returns the action that an operator's order means.

@@ -137,7 +137,8 @@ func oncePerThread(ctx context.Context, tx *mailflow.Transaction, id string, p p
 // others the facts that it is new.
 func (h *Dedupe) recall(ctx context.Context, tx *mailflow.Transaction, id string, p prints) (map[string][]mailflow.Fact, error) {
 	facts := make(map[string][]mailflow.Fact)
-	for _, r := range tx.Pending() {
+	all := tx.Pending()
+	for _, r := range all {
 		key := r.Address.Key()
 		if id != "" {
 			f := absent(tx, "seen", id, key, p.whole)
@@ -169,7 +170,28 @@ func (h *Dedupe) recall(ctx context.Context, tx *mailflow.Transaction, id string
 		}
 		facts[key] = append(facts[key], f)
 	}
+	if len(tx.Pending()) < len(all) {
+		return facts, h.dropBeside(tx, id)
+	}
 	return facts, nil
+}
+
+// dropBeside drops the catchall addresses of a mail that another of its
+// recipients has already, where no others are left: beside an address that
+// means something, catchall means what that does.
+func (h *Dedupe) dropBeside(tx *mailflow.Transaction, id string) error {
+	left := tx.Pending()
+	for _, r := range left {
+		if _, is := h.isCatchall(r.Address); !is {
+			return nil
+		}
+	}
+	for _, r := range left {
+		if err := drop(tx, r.Address, codeDuplicate, id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // recallAll does as Odoo: a mail with the Message-Id of a message in a thread
@@ -214,12 +236,12 @@ func odooIDs(h mailflow.Header) []string {
 	return reply.References(mailflow.ParseHeader([]byte("References: " + h.Get("X-Odoo-Message-Id") + "\r\n\r\n")))
 }
 
-// remember adds to each claim the facts that the mail is new for its
-// recipient; those under "" belong to the first claim. What goes to the
-// unrouted box is new again for Odoo, which keeps nothing of it.
+// remember adds to each decision the facts that the mail is new for its
+// recipient; those under "" belong to the first claim. What is refused, or goes
+// to the unrouted box, is new again for Odoo, which keeps nothing of it.
 func (h *Dedupe) remember(tx *mailflow.Transaction, facts map[string][]mailflow.Fact) error {
 	for _, v := range tx.Verdicts() {
-		if v.Action == nil {
+		if v.Action == nil && (v.Reply == nil || h.odoo()) {
 			continue
 		}
 		if _, unrouted := v.Action.(mailflow.Unroute); unrouted && h.odoo() {

@@ -3,6 +3,7 @@
 package routing
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,8 @@ func TestDedupe(t *testing.T) {
 		{"catchall, another id", "catchall", "catchall", first + "Message-Id: <2@x>\n" + again + "\nHi.\n", time.Hour, "catchall: dropped", "catchall: to t1 by anna answers p1"},
 		{"catchall, another id, later", "catchall", "catchall", first + "Message-Id: <2@x>\n" + again + "\nHi.\n", 3 * time.Hour, "catchall: to t1 by anna answers p1", "catchall: to t1 by anna answers p1"},
 		{"catchall, other text", "catchall", "catchall", first + "Message-Id: <2@x>\n" + again + "\nHo.\n", time.Hour, "catchall: to t1 by anna answers p1", "catchall: to t1 by anna answers p1"},
+		{"the same, to catchall too", "sales", "sales catchall", first + id + "\nHi.\n", 0, "sales: dropped, catchall: dropped", "sales: dropped, catchall: dropped"},
+		{"the same, to another too", "sales", "sales kept", first + id + "\nHi.\n", 0, "sales: dropped, kept: opens lead by anna", "sales: dropped, kept: dropped"},
 		{"one that was unrouted", "other", "other", first + id + "\nHi.\n", 0, "other: dropped", "other: unrouted"},
 		{"a message of Odoo's that comes back", "sales", "sales", first + "Message-Id: <2@x>\nX-Odoo-Message-Id: <a@x>\n\nHi.\n", 0, "sales: opens lead of bob by anna", "sales: dropped"},
 	} {
@@ -43,7 +46,11 @@ func TestDedupe(t *testing.T) {
 			view := held()
 			view.Versions, view.Hits = make(map[string]int64), make(map[string][]time.Time)
 			run := func(raw, to string, at time.Time) *mailflow.Transaction {
-				tx := mailflowtest.NewTransaction(t, raw, mailflowtest.NewEnvelope("anna@customer.example", to+"@mycompany.com"))
+				rcpts := strings.Fields(to)
+				for i := range rcpts {
+					rcpts[i] += "@mycompany.com"
+				}
+				tx := mailflowtest.NewTransaction(t, raw, mailflowtest.NewEnvelope("anna@customer.example", rcpts...))
 				tx.View, tx.Tokens, tx.Now = view, keys, at
 				if err := route.Run(t.Context(), tx, mailflow.Done); err != nil {
 					t.Fatal(err)

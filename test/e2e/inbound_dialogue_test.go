@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +118,35 @@ func TestInboundDialogues(t *testing.T) {
 		if slices.Sort(got); !slices.Equal(got, d.ends) {
 			t.Errorf("%s: it is %q, want %q", d.name, got, d.ends)
 		}
+	}
+}
+
+// TestInboundRoutedToItsThread has an operator put the refused part of a mail
+// into the thread that the rest is in: it is there once.
+func TestInboundRoutedToItsThread(t *testing.T) {
+	t.Parallel()
+	r := newReceiver(t)
+	r.start()
+	r.awaitReady()
+	s, err := r.open(r.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := []string{"always@mycompany.com", "support@mycompany.com"}
+	if _, err := s.hand(stranger, to, "From: <"+stranger+">\r\nMessage-Id: <1@client.example>\r\nSubject: parted\r\n\r\nhello\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	var box []struct{ ID string }
+	if r.get("/mail/unrouted", &box); len(box) != 1 {
+		t.Fatalf("the box has %d entries, want 1", len(box))
+	}
+	if status, said, err := r.ask(http.MethodPost, "/mail/unrouted/"+box[0].ID+"/route?thread="+standing, nil); err != nil || status != http.StatusOK {
+		t.Errorf("routing it: %d %s, %v", status, said, err)
+	}
+	r.stop()
+	k := r.read(nil)
+	if len(k.posts) != 1 || len(k.unrouted) != 1 || k.unrouted[0].Routed.IsZero() {
+		t.Errorf("it is in %d posts, and in the box as %+v", len(k.posts), k.unrouted)
 	}
 }
 

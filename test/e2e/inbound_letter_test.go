@@ -33,10 +33,8 @@ type letter struct {
 	door string
 	// places is what is to become of it for each recipient; "" is a refusal.
 	places map[string]string
-	// once is set for what is a new mail each time it comes, divided for the
-	// recipients that are refused while others are not: each copy says so.
-	once    bool
-	divided map[string]bool
+	// once is set for what is a new mail each time it comes.
+	once bool
 
 	// quoted is set when an answer names its id, shared when that id names
 	// other mails too. A mail is never both: where its answer belongs could
@@ -172,10 +170,9 @@ func (l *letter) divide(rng *rand.Rand, smtp, lmtp string) {
 		return
 	}
 	if l.door = lmtp; rng.IntN(2) == 0 {
-		l.door, l.divided = smtp, make(map[string]bool)
+		l.door = smtp
 		for _, to := range refused {
 			l.places[to] = inBox + to
-			l.divided[l.places[to]] = true
 		}
 	}
 }

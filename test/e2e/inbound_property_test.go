@@ -100,7 +100,7 @@ func (s *storm) check() {
 	found := s.find(k, byKey)
 	for _, l := range s.all {
 		for place, holders := range found[l.key] {
-			if len(holders) > 1 && !l.divided[place] {
+			if len(holders) > 1 {
 				s.t.Errorf("%s is %q %d times, by the messages %q", l.key, place, len(holders), holders)
 			}
 			meant := func(to string) bool { return l.places[to] == place && (len(l.acked[to]) > 0 || l.unsure[to]) }
