@@ -14,8 +14,8 @@ import (
 // errLocked is returned by tryLock when somebody else has the lock.
 var errLocked = errors.New("locked")
 
-// lockDir takes the lock of a directory; it is released by closing the file,
-// and by the end of the process.
+// lockDir takes the lock of a directory; it is released by unlockDir, and by
+// the end of the process.
 func lockDir(dir string) (*os.File, error) {
 	name := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the operator names the directory
@@ -39,6 +39,10 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	return nil, fmt.Errorf("the store in %s is in use by %s: stop it first, or give this gateway a directory of its own", dir, owner)
 }
+
+// unlockDir releases the lock. Closing the file would not be enough: a process
+// that is just being started has it open too, until it becomes its own program.
+func unlockDir(f *os.File) error { return errors.Join(unlock(f), f.Close()) }
 
 func writePID(f *os.File) error {
 	if err := f.Truncate(0); err != nil {

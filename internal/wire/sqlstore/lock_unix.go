@@ -20,6 +20,9 @@ func tryLock(f *os.File) error {
 	return err
 }
 
+// unlock takes back what tryLock did, for all that have f open.
+func unlock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }
+
 // syncDir makes the names in a directory durable.
 func syncDir(name string) error {
 	d, err := os.Open(name) //nolint:gosec // a directory of the store

@@ -24,5 +24,10 @@ func tryLock(f *os.File) error {
 	return err
 }
 
+// unlock takes back what tryLock did.
+func unlock(f *os.File) error {
+	return windows.UnlockFileEx(windows.Handle(f.Fd()), 0, 1, 0, &windows.Overlapped{Offset: lockOffset})
+}
+
 // syncDir does nothing: the file system keeps names durable by itself.
 func syncDir(string) error { return nil }

@@ -166,7 +166,7 @@ func (s *Store) release() error {
 		errs = append(errs, s.writer.close())
 	}
 	s.shelf.close()
-	return errors.Join(append(errs, s.lock.Close())...)
+	return errors.Join(append(errs, unlockDir(s.lock))...)
 }
 
 // open returns why the store cannot be used, or nil.

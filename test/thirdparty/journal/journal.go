@@ -175,7 +175,7 @@ func (s *store) Close() error {
 		return errClosed
 	}
 	s.closed = true
-	return errors.Join(s.log.Close(), s.lock.Close())
+	return errors.Join(s.log.Close(), unlockDir(s.lock))
 }
 
 // Interface guards

@@ -22,13 +22,13 @@ func open(dir string, now func() time.Time) (_ *store, err error) {
 		return nil, err
 	}
 	if err := s.load(); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening the journal in %s: %w", dir, err), s.lock.Close())
+		return nil, errors.Join(fmt.Errorf("opening the journal in %s: %w", dir, err), unlockDir(s.lock))
 	}
 	return s, nil
 }
 
-// lockDir takes the lock of a directory. It is released by closing the file,
-// and by the end of the process.
+// lockDir takes the lock of a directory. It is released by unlockDir, and by
+// the end of the process.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -42,6 +42,12 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// unlockDir releases the lock, also for a process that is just being started
+// and has the file open too.
+func unlockDir(f *os.File) error {
+	return errors.Join(syscall.Flock(int(f.Fd()), syscall.LOCK_UN), f.Close())
 }
 
 // load reads the journal, writes it anew, and removes what nothing names.
