@@ -45,7 +45,7 @@ func TestInbound(t *testing.T) {
 		}
 	}
 	t.Logf("the seed is %d; run it again with MAILCADDY_SEED=%d", seed, seed)
-	s := &storm{receiver: newReceiver(t), rand: rand.New(rand.NewPCG(seed, 2)), ended: make(map[string]string)}
+	s := &storm{receiver: newReceiver(t), rand: rand.New(rand.NewPCG(seed, 2)), ended: make(map[string]string), seen: make(map[string]bool)}
 	for n := range inboundRounds {
 		s.round(n)
 	}
@@ -96,7 +96,7 @@ func (s *storm) check() {
 			ids = append(ids, messages...)
 		}
 	}
-	k := s.read(ids)
+	k := s.read(slices.AppendSeq(ids, maps.Keys(s.seen)))
 	found := s.find(k, byKey)
 	for _, l := range s.all {
 		for place, holders := range found[l.key] {

@@ -29,6 +29,10 @@ type storm struct {
 	all  []*letter
 	// ended are the entries of the unrouted box whose end an operator was told.
 	ended map[string]string
+	// seen are the entries that an operator was shown: one whose end was
+	// ordered, and not confirmed before the kill, is known by nothing else if
+	// the sender's 250 was lost too.
+	seen map[string]bool
 }
 
 // unsettle changes an alias of the store again and again, so that decisions
@@ -63,6 +67,9 @@ func (s *storm) operate(rng *rand.Rand, over <-chan struct{}) {
 			continue // it starts, or is gone
 		}
 		for _, entry := range box {
+			s.mu.Lock()
+			s.seen[entry.ID] = true
+			s.mu.Unlock()
 			order := []string{"drop", "route?alias=desk@mycompany.com"}[rng.IntN(2)]
 			status, said, err := s.ask(http.MethodPost, "/mail/unrouted/"+entry.ID+"/"+order, nil)
 			s.mu.Lock()
